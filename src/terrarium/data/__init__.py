@@ -1,0 +1,1 @@
+"""Footage: stored episodes (`dataset`), how they are written (`writer`, `sources`) and drawn (`loader`)."""

@@ -1,0 +1,61 @@
+"""Which episodes are held out for scoring: chosen once, by episode, when footage is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from terrarium.data.index import EpisodeEntry
+from terrarium.errors import DataError
+
+MIN_PART_FRAMES = 2  # one transition on either side of the split, the least that can be trained or scored
+
+
+def split(episodes: Sequence[EpisodeEntry], fraction: float, seed: int) -> tuple[EpisodeEntry, ...]:
+    """Mark about `fraction` of the frames held out, whole episodes at a time, at least one and never all.
+
+    A single episode is cut in two, its tail held out: neighbouring frames would leak in any finer split.
+
+    Args:
+        episodes: all episodes, none held out.
+        fraction: of all frames, above 0 and at most 0.5.
+        seed: of the choice.
+
+    Raises:
+        DataError: there are no episodes, or a single one that is too short to cut.
+    """
+    if not episodes:
+        raise DataError("there is no footage to store: no episode has a frame", "Give other footage.")
+    if len(episodes) == 1:
+        return _cut(episodes[0], fraction)
+    chosen = _choose([episode.frames for episode in episodes], fraction, seed)
+    return tuple(
+        episode.model_copy(update={"held_out": number in chosen}) for number, episode in enumerate(episodes)
+    )
+
+
+def _cut(episode: EpisodeEntry, fraction: float) -> tuple[EpisodeEntry, EpisodeEntry]:
+    tail = max(round(episode.frames * fraction), MIN_PART_FRAMES)
+    head = episode.frames - tail
+    if head < MIN_PART_FRAMES:
+        raise DataError(
+            f"{episode.frames} frames are too few: {2 * MIN_PART_FRAMES} are the least that can be split",
+            "Record or give more footage.",
+        )
+    return (
+        episode.model_copy(update={"frames": head}),
+        episode.model_copy(update={"start": episode.start + head, "frames": tail, "held_out": True}),
+    )
+
+
+def _choose(lengths: Sequence[int], fraction: float, seed: int) -> set[int]:
+    """Go through the episodes in a random order and take each that brings the sum nearer to its target."""
+    target = fraction * sum(lengths)
+    chosen: set[int] = set()
+    held = 0
+    for number in np.random.default_rng(seed).permutation(len(lengths)).tolist():
+        if abs(held + lengths[number] - target) < abs(held - target):
+            chosen.add(number)
+            held += lengths[number]
+    return chosen or {int(np.argmin(lengths))}
