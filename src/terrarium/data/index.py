@@ -21,6 +21,7 @@ INDEX_NAME = "dataset.json"
 MAX_INDEX_BYTES = 64 << 20
 AGAIN = "Record or ingest the footage again."
 MAX_SIDE = 4096  # pixels: a frame of 50 MB, far above what any model here takes
+MAX_RATE = 1000  # frames per second
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Text = Annotated[str, Field(max_length=500)]
@@ -70,7 +71,7 @@ class Index(Strict):
 
     format: Annotated[int, Field(ge=1, le=FORMAT)]
     source: Text
-    frames_per_second: Annotated[float, Field(gt=0, le=1000)] | None
+    frames_per_second: Annotated[float, Field(gt=0, le=MAX_RATE)] | None
     height: Side
     width: Side
     action_names: Annotated[tuple[Text, ...], Field(min_length=1, max_length=4096)] | None

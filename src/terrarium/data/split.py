@@ -15,7 +15,9 @@ MIN_PART_FRAMES = 2  # one transition on either side of the split, the least tha
 def split(episodes: Sequence[EpisodeEntry], fraction: float, seed: int) -> tuple[EpisodeEntry, ...]:
     """Mark about `fraction` of the frames held out, whole episodes at a time, at least one and never all.
 
-    A single episode is cut in two, its tail held out: neighbouring frames would leak in any finer split.
+    Where whole episodes would give less than half or more than twice of that (a single episode, or a few
+    long ones), the tail of the longest is held out instead: one cut, since neighbouring frames would leak
+    in any finer split.
 
     Args:
         episodes: all episodes, none held out.
@@ -27,16 +29,20 @@ def split(episodes: Sequence[EpisodeEntry], fraction: float, seed: int) -> tuple
     """
     if not episodes:
         raise DataError("there is no footage to store: no episode has a frame", "Give other footage.")
-    if len(episodes) == 1:
-        return _cut(episodes[0], fraction)
-    chosen = _choose([episode.frames for episode in episodes], fraction, seed)
+    lengths = [episode.frames for episode in episodes]
+    target = fraction * sum(lengths)
+    chosen = _choose(lengths, target, seed)
+    if not target / 2 <= sum(lengths[number] for number in chosen) <= target * 2:
+        longest = int(np.argmax(lengths))
+        head, tail = _cut(episodes[longest], round(target))
+        return (*episodes[:longest], head, tail, *episodes[longest + 1 :])
     return tuple(
         episode.model_copy(update={"held_out": number in chosen}) for number, episode in enumerate(episodes)
     )
 
 
-def _cut(episode: EpisodeEntry, fraction: float) -> tuple[EpisodeEntry, EpisodeEntry]:
-    tail = max(round(episode.frames * fraction), MIN_PART_FRAMES)
+def _cut(episode: EpisodeEntry, tail: int) -> tuple[EpisodeEntry, EpisodeEntry]:
+    tail = max(tail, MIN_PART_FRAMES)
     head = episode.frames - tail
     if head < MIN_PART_FRAMES:
         raise DataError(
@@ -49,13 +55,12 @@ def _cut(episode: EpisodeEntry, fraction: float) -> tuple[EpisodeEntry, EpisodeE
     )
 
 
-def _choose(lengths: Sequence[int], fraction: float, seed: int) -> set[int]:
+def _choose(lengths: Sequence[int], target: float, seed: int) -> set[int]:
     """Go through the episodes in a random order and take each that brings the sum nearer to its target."""
-    target = fraction * sum(lengths)
     chosen: set[int] = set()
     held = 0
     for number in np.random.default_rng(seed).permutation(len(lengths)).tolist():
         if abs(held + lengths[number] - target) < abs(held - target):
             chosen.add(number)
             held += lengths[number]
-    return chosen or {int(np.argmin(lengths))}
+    return chosen

@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from terrarium.data.index import FORMAT, INDEX_NAME, EpisodeEntry, Index, Shard
+from terrarium.data.index import FORMAT, INDEX_NAME, MAX_RATE, MAX_SIDE, EpisodeEntry, Index, Shard
 from terrarium.data.shard import HashedFile, OpenShard
 from terrarium.data.split import split
 from terrarium.data.staging import StagedFolder, check_room, write_error
@@ -53,13 +53,12 @@ class DatasetWriter:
         shard_bytes: int = 1 << 30,
         expected_frames: int = 0,
     ) -> None:
-        if not 0 < held_out_fraction <= 0.5:
-            raise DataError(f"held_out_fraction is {held_out_fraction}", "Give more than 0, at most 0.5.")
+        _check_settings(height, width, frames_per_second, held_out_fraction)
         self._path = Path(path)
         self._frame_shape = (height, width, 3)
         self._frames_per_second, self._source = frames_per_second, source[:500]
         self._seed, self._held_out_fraction = seed, held_out_fraction
-        self._action_names = None if action_names is None else tuple(action_names)
+        self._action_names = None if action_names is None else tuple(name[:500] for name in action_names)
         self._shard_bytes, self._expected_frames = shard_bytes, expected_frames
         self._episodes: list[EpisodeEntry] = []
         self._shards: list[Shard] = []
@@ -169,3 +168,13 @@ class DatasetWriter:
             episodes=split(self._episodes, self._held_out_fraction, self._seed),
             shards=tuple(self._shards),
         )
+
+
+def _check_settings(height: int, width: int, rate: float | None, fraction: float) -> None:
+    """Refuse before the work what the index would refuse after it."""
+    if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
+        raise DataError(f"frames of {height}x{width} can't be stored", f"A side has 1 to {MAX_SIDE} pixels.")
+    if rate is not None and not 0 < rate <= MAX_RATE:
+        raise DataError(f"{rate} frames per second can't be stored", f"Give more than 0, at most {MAX_RATE}.")
+    if not 0 < fraction <= 0.5:
+        raise DataError(f"held_out_fraction is {fraction}", "Give more than 0, at most 0.5.")
