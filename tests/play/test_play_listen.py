@@ -57,7 +57,7 @@ def test_a_wildcard_is_refused(host: str) -> None:
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no such host", "a" * 70, "nul\0"])
 def test_an_address_of_another_machine_is_refused(host: str) -> None:
-    with pytest.raises(PlayError, match="can.t listen on"):
+    with pytest.raises(PlayError, match="listen on"):
         bind(host, 0)
 
 
