@@ -1,0 +1,145 @@
+"""Frames out of a video file with PyAV, streamed and resampled in time.
+
+The file is not trusted: only formats that hold video themselves are opened (no playlists, which name other
+files), only from the disk, and only up to a bounded picture size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import av
+import numpy as np
+from numpy.typing import NDArray
+
+from terrarium.data.sources.pixels import Size, to_frame
+from terrarium.data.sources.scenes import Reading, Shot, UnreadableFootageError
+
+T = TypeVar("T")
+
+MAX_PIXELS = 8192 * 8192
+MAX_GAP = 2.0  # seconds without a picture that the last one fills; a longer gap begins an episode
+NEAR = 1e-3  # seconds by which a picture may come late and still count as due: containers round
+# FFmpeg's names for containers that hold video themselves.
+FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,gif,asf,ogg,nut,h264,hevc,m4v,ivf"
+)
+SUFFIXES = frozenset(
+    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".flv", ".gif"}
+    | {".wmv", ".ogv", ".3gp", ".nut"}
+)
+BROKEN = (av.FFmpegError, ValueError, OSError, MemoryError, OverflowError)
+
+
+def read_video(path: Path, rate: float, size: Size, reading: Reading) -> Iterator[Shot]:
+    """Decode a file's first video stream.
+
+    Args:
+        path: the file.
+        rate: frames per second to resample to, by the pictures' own times.
+        size: height and width of the frames.
+        reading: told the progress, and what was wrong with a file that breaks off.
+
+    Raises:
+        UnreadableFootageError: before the first frame only; later trouble ends the stream with a note.
+    """
+    count = 0
+    try:
+        with _open(path) as container:
+            stream = _video_stream(container)
+            for picture, begins in resample(_pictures(container, stream, path, reading), rate):
+                yield Shot(to_frame(_rgb(picture), size), begins)
+                count += 1
+    except BROKEN as error:
+        if count == 0:
+            raise UnreadableFootageError(_reason(error)) from error
+        reading.note = f"it breaks off after {count} frames: {_reason(error)}"
+    if count == 0:
+        raise UnreadableFootageError("it has no frames")
+
+
+def resample(timed: Iterable[tuple[float, T]], rate: float) -> Iterator[tuple[T, bool]]:
+    """Pictures at a steady rate: at each moment the last one that was shown, whatever the source's rhythm.
+
+    Args:
+        timed: (seconds, picture), at any rate, even a changing one.
+        rate: pictures per second to yield.
+
+    Yields:
+        The picture, and whether time jumped before it (backwards, or by more than `MAX_GAP`).
+    """
+    shown: T | None = None
+    begin = last = 0.0
+    count = 0  # pictures yielded since `begin`, so that the next one is due at begin + count / rate
+    for time, picture in timed:
+        if shown is not None and 0 <= time - last <= MAX_GAP:
+            while begin + count / rate < time - NEAR:
+                yield shown, count == 0
+                count += 1
+        else:
+            if shown is not None and begin + count / rate <= last + NEAR:
+                yield shown, count == 0
+            begin, count = time, 0
+        shown, last = picture, time
+    if shown is not None and begin + count / rate <= last + NEAR:
+        yield shown, count == 0
+
+
+def _open(path: Path) -> Any:
+    options = {"protocol_whitelist": "file", "format_whitelist": FORMATS, "max_pixels": str(MAX_PIXELS)}
+    return av.open(str(path.absolute()), options=options)
+
+
+def _video_stream(container: Any) -> Any:
+    if not container.streams.video:
+        raise UnreadableFootageError("it has no video stream")
+    stream = container.streams.video[0]
+    _check_size(stream.codec_context.width, stream.codec_context.height)
+    stream.thread_type = "AUTO"
+    return stream
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"its pictures have {width}x{height} pixels, at most {MAX_PIXELS} are read")
+
+
+def _pictures(container: Any, stream: Any, path: Path, reading: Reading) -> Iterator[tuple[float, Any]]:
+    """(seconds, picture) of every picture that decodes whole."""
+    bytes_in_all = max(path.stat().st_size, 1)
+    pause = 1 / float(stream.average_rate or 30)  # between pictures that carry no time
+    time, first, damaged = -pause, None, 0
+    for packet in container.demux(stream):
+        reading.position = min((packet.pos or 0) / bytes_in_all, 1.0)
+        for picture in packet.decode():
+            time = time + pause if picture.time is None else float(picture.time)
+            first = time if first is None else first
+            if picture.is_corrupt:
+                damaged += 1
+            else:
+                yield time, picture
+    notes = [f"{damaged} of its pictures are damaged and left out"] if damaged else []
+    promised, seconds = _seconds(container, stream), time - (first or 0.0)
+    if first is not None and seconds + 0.5 < 0.9 * promised:
+        notes.append(f"it ends after {seconds:.1f} of {promised:.1f} seconds")
+    reading.note = "; ".join(notes)
+
+
+def _seconds(container: Any, stream: Any) -> float:
+    """How long the file says it is, 0 where it doesn't."""
+    if stream.duration:
+        return float(stream.duration * stream.time_base)
+    return float(container.duration or 0) / av.time_base
+
+
+def _rgb(picture: Any) -> NDArray[np.uint8]:
+    _check_size(picture.width, picture.height)
+    frame: NDArray[np.uint8] = picture.to_ndarray(format="rgb24")
+    return frame
+
+
+def _reason(error: BaseException) -> str:
+    text = error.strerror if isinstance(error, OSError | av.FFmpegError) else str(error)
+    return (text or type(error).__name__).rstrip(".")
