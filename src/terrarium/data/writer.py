@@ -151,9 +151,13 @@ class DatasetWriter:
             else:
                 self._open.abandon()
             self._open = None
+        text = self._index().to_json().encode()
         file = HashedFile(self._folder.path / INDEX_NAME)
-        file.write(self._index().to_json().encode())
-        file.close()
+        try:
+            file.write(text)
+            file.close()
+        finally:
+            file.abandon()
         self._folder.commit()
 
     def _index(self) -> Index:
