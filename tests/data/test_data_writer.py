@@ -174,7 +174,7 @@ def test_a_disk_that_fills_up_is_one_clear_error(tmp_path: Path, monkeypatch: py
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(shard.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DataError, match="no room for the footage"), writer(tmp_path / "d") as out:
         out.add_episode(noise(20, 0))
     assert list(tmp_path.iterdir()) == []
