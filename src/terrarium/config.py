@@ -1,0 +1,290 @@
+"""The whole configuration: one typed tree, checked before anything is built.
+
+`preset(name)` picks a size, `override(config, ["dynamics.steps=200"])` changes a value. Sizes, counts and
+rates are bounded by their types, so a value that can't work is refused here, by name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from terrarium.errors import UsageError
+
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Width = Annotated[int, Field(ge=8, le=8192, multiple_of=8)]
+Rate = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
+Level = Annotated[int, Field(ge=2, le=64)]
+
+
+class Section(BaseModel):
+    """Frozen, and closed to keys that don't exist."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class StageConfig(Section):
+    """What every stage has: how long, on what, how fast, and what is kept.
+
+    The learning rate warms up linearly over `warmup_steps`, stays, and falls to zero linearly over the last
+    `cooldown` of the steps (warm-up, stable, decay).
+    """
+
+    steps: Count
+    batch_size: Count = Field(description="clips per optimizer step, over all micro-batches")
+    clip_frames: Count = Field(description="frames per clip")
+    learning_rate: Rate
+    gradient_accumulation: Count = 1
+    warmup_steps: Annotated[int, Field(ge=0)] = 50
+    cooldown: Fraction = 0.3
+    weight_decay: Fraction = 0.01
+    gradient_clip: Annotated[float, Field(gt=0, le=1000)] = 1.0
+    ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    checkpoint_every: Count = 100
+    picture_every: Count = 200
+    keep_checkpoints: Count = 3
+
+    @model_validator(mode="after")
+    def _whole_micro_batches(self) -> Self:
+        if self.batch_size % self.gradient_accumulation:
+            raise ValueError(
+                f"batch_size {self.batch_size} can't be divided by "
+                f"gradient_accumulation {self.gradient_accumulation}"
+            )
+        return self
+
+
+class VideoTokenizerConfig(StageConfig):
+    """A convolutional autoencoder with finite scalar quantization; total stride 8."""
+
+    levels: tuple[Level, ...] = (8, 5, 5, 5)
+    width: Width = 32
+    decoder_width: Width = 48
+    motion_weight: Weight = Field(4.0, description="extra weight of a pixel that moves, where 1 is the mean")
+
+    @model_validator(mode="after")
+    def _tokens_fit_two_bytes(self) -> Self:
+        if not 1 <= len(self.levels) <= 8 or math.prod(self.levels) > 65536:
+            raise ValueError(f"levels {self.levels} give {math.prod(self.levels)} codes; at most 65536 fit")
+        return self
+
+
+class LatentActionsConfig(StageConfig):
+    """Binary codes of the change between two frames, learnt by having to predict the second one."""
+
+    bits: Annotated[int, Field(ge=1, le=3)] = Field(3, description="2 ** bits codes")
+    width: Width = 32
+    motion_size: Annotated[int, Field(ge=8, le=256)] = Field(32, description="frames are pooled to this height")
+    radius: Annotated[int, Field(ge=1, le=8)] = Field(3, description="largest displacement, in pooled pixels")
+    past_frames: Annotated[int, Field(ge=0, le=8)] = Field(2, description="past changes that the decoder sees")
+    past_dropout: Fraction = Field(0.5, description="how often they are hidden from it")
+
+
+class DynamicsConfig(StageConfig):
+    """A causal trunk over clean past frames and a small head over the masked present one."""
+
+    width: Width = 128
+    heads: Count = 4
+    trunk_layers: Count = 3
+    head_layers: Count = 2
+    context_frames: Count = Field(8, description="how far back attention over time reaches")
+    corruption: Fraction = Field(0.1, description="largest share of past tokens replaced at random")
+    whole_mask: Fraction = Field(0.5, description="how often a present frame is masked whole")
+    changed_weight: Weight = Field(3.0, description="weight of a token that differs from the frame before")
+    decoding_steps: Annotated[int, Field(ge=1, le=64)] = 2
+
+    @model_validator(mode="after")
+    def _whole_heads(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} can't be divided by heads {self.heads}")
+        return self
+
+
+class EvaluateConfig(Section):
+    """How much held-out footage is scored."""
+
+    clips: Count = Field(64, description="clips for roll-outs and action effects")
+    frames: Count = Field(2048, description="frames for the tokenizer's and the latent actions' scores")
+    horizons: tuple[Count, ...] = (1, 4, 16, 64)
+    timing_steps: Count = 100
+    inverse_model_steps: Annotated[int, Field(ge=0)] = 400
+
+
+class Config(Section):
+    """Everything that decides what a run becomes, apart from its footage."""
+
+    preset: str
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    compile: bool = False
+    video_tokenizer: VideoTokenizerConfig
+    latent_actions: LatentActionsConfig
+    dynamics: DynamicsConfig
+    evaluate: EvaluateConfig = EvaluateConfig()  # type: ignore[call-arg]
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    # Two CPU cores, a quarter of an hour.
+    "quick": {
+        "video_tokenizer": {"steps": 900, "batch_size": 32, "clip_frames": 2, "learning_rate": 2e-3},
+        "latent_actions": {"steps": 600, "batch_size": 16, "clip_frames": 7, "learning_rate": 1e-3},
+        "dynamics": {"steps": 900, "batch_size": 8, "clip_frames": 12, "learning_rate": 2e-3},
+    },
+    # A laptop overnight, or one small GPU for an hour or two.
+    "small": {
+        "video_tokenizer": {
+            "steps": 10_000,
+            "batch_size": 64,
+            "clip_frames": 2,
+            "learning_rate": 1e-3,
+            "width": 48,
+            "decoder_width": 96,
+            "checkpoint_every": 500,
+            "picture_every": 1000,
+            "warmup_steps": 200,
+            "ema_decay": 0.999,
+        },
+        "latent_actions": {
+            "steps": 6_000,
+            "batch_size": 32,
+            "clip_frames": 7,
+            "learning_rate": 1e-3,
+            "width": 48,
+            "checkpoint_every": 500,
+            "picture_every": 1000,
+            "warmup_steps": 200,
+            "ema_decay": 0.999,
+        },
+        "dynamics": {
+            "steps": 20_000,
+            "batch_size": 16,
+            "clip_frames": 16,
+            "learning_rate": 1e-3,
+            "width": 256,
+            "heads": 8,
+            "trunk_layers": 5,
+            "head_layers": 3,
+            "checkpoint_every": 500,
+            "picture_every": 1000,
+            "warmup_steps": 400,
+            "ema_decay": 0.999,
+        },
+    },
+    # One good GPU for a day or two.
+    "base": {
+        "video_tokenizer": {
+            "steps": 40_000,
+            "batch_size": 128,
+            "clip_frames": 2,
+            "learning_rate": 1e-3,
+            "width": 64,
+            "decoder_width": 128,
+            "checkpoint_every": 1000,
+            "picture_every": 2500,
+            "warmup_steps": 500,
+            "ema_decay": 0.999,
+        },
+        "latent_actions": {
+            "steps": 20_000,
+            "batch_size": 64,
+            "clip_frames": 9,
+            "learning_rate": 1e-3,
+            "width": 64,
+            "motion_size": 64,
+            "checkpoint_every": 1000,
+            "picture_every": 2500,
+            "warmup_steps": 500,
+            "ema_decay": 0.999,
+        },
+        "dynamics": {
+            "steps": 100_000,
+            "batch_size": 32,
+            "clip_frames": 24,
+            "learning_rate": 6e-4,
+            "width": 512,
+            "heads": 8,
+            "trunk_layers": 8,
+            "head_layers": 4,
+            "context_frames": 16,
+            "checkpoint_every": 1000,
+            "picture_every": 2500,
+            "warmup_steps": 1000,
+            "ema_decay": 0.9995,
+        },
+    },
+}
+
+
+def preset(name: str) -> Config:
+    """The configuration of a preset.
+
+    Raises:
+        UsageError: there is no such preset.
+    """
+    if name not in PRESETS:
+        raise UsageError(f"there is no preset {name!r}", f"The presets are: {', '.join(PRESETS)}.")
+    return Config(preset=name, **PRESETS[name])
+
+
+def override(config: Config, assignments: Iterable[str]) -> Config:
+    """Change values: each assignment is `dotted.key=value`, the value in JSON or a bare word.
+
+    Raises:
+        UsageError: an assignment has no `=`, a key does not exist, or a value is not allowed.
+    """
+    tree = config.model_dump()
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise UsageError(f"--set {assignment!r} has no '='", "Write --set dynamics.steps=200.")
+        _assign(tree, key.strip(), _parse(text.strip()))
+    return from_tree(tree, "--set")
+
+
+def from_tree(tree: object, source: str) -> Config:
+    """Check a tree of plain values, as read from `run.json`.
+
+    Raises:
+        UsageError: a key or value is not allowed; `source` says where it came from.
+    """
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        value = "" if isinstance(first["input"], dict) else f" = {first['input']!r}"
+        raise UsageError(f"{source}: {key}{value} is not allowed: {first['msg']}") from error
+
+
+def _parse(text: str) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _assign(tree: dict[str, Any], key: str, value: object) -> None:
+    *parents, last = key.split(".")
+    node = tree
+    for parent in parents:
+        child = node.get(parent)
+        if not isinstance(child, dict):
+            raise _unknown(key, parent, node)
+        node = child
+    if last not in node or isinstance(node[last], dict):
+        raise _unknown(key, last, node)
+    node[last] = value
+
+
+def _unknown(key: str, part: str, node: dict[str, Any]) -> UsageError:
+    close = difflib.get_close_matches(part, node, n=1)
+    hint = f"Did you mean {close[0]!r}? " if close else ""
+    return UsageError(f"there is no setting {key!r}", f"{hint}There are: {', '.join(node)}.")

@@ -1,0 +1,67 @@
+"""Every error a user can meet, on one page: what happened, where, and what to do next.
+
+TerrariumError
+├── UsageError          exit 2: an option, preset, key or argument that can't be
+├── DataError           footage that is missing, damaged, empty or of the wrong size
+├── CheckpointError     a checkpoint that is missing, damaged, refused or of another run
+├── RunError            a run folder that is missing, foreign, locked or of another configuration
+├── TrainingError       a step that can't be taken: a loss or a gradient that is not finite
+├── PlayError           a world that can't be served: a busy port, a bad address
+└── MissingExtraError   an optional package that is not installed
+"""
+
+from __future__ import annotations
+
+
+class TerrariumError(Exception):
+    """Base of all errors shown to the user as one line, without a traceback.
+
+    Args:
+        what: what is wrong, naming the file, key or value.
+        next_step: what the user can do about it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, next_step: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        return f"{self.what}. {self.next_step}" if self.next_step else self.what
+
+
+class UsageError(TerrariumError):
+    """An option, preset, key or argument that can't be."""
+
+    exit_code = 2
+
+
+class DataError(TerrariumError):
+    """Footage that is missing, damaged, empty or of the wrong size."""
+
+
+class CheckpointError(TerrariumError):
+    """A checkpoint that is missing, damaged, refused or of another run."""
+
+
+class RunError(TerrariumError):
+    """A run folder that is missing, foreign, locked or of another configuration."""
+
+
+class TrainingError(TerrariumError):
+    """A step that can't be taken: a loss or a gradient that is not finite."""
+
+
+class PlayError(TerrariumError):
+    """A world that can't be served: a busy port, a bad address."""
+
+
+class MissingExtraError(TerrariumError):
+    """An optional package that is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"the package {package!r} is not installed", f"Install it with: pip install 'terrarium[{extra}]'"
+        )

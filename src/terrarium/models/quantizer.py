@@ -1,0 +1,89 @@
+"""Turning real vectors into codes, with gradients that pass straight through."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class FiniteScalarQuantizer(nn.Module):
+    """Rounds each dimension of a vector to one of a few levels (Mentzer et al. 2023, section 3).
+
+    No codebook, hence none that could collapse by itself and no extra loss.
+
+    Args:
+        levels: number of levels of each dimension; their product is the number of codes.
+    """
+
+    def __init__(self, levels: Sequence[int]) -> None:
+        super().__init__()
+        self.levels = tuple(levels)
+        self.codes = math.prod(self.levels)
+        counts = torch.tensor(self.levels)
+        self.register_buffer("counts", counts, persistent=False)
+        strides = torch.cumprod(torch.cat([torch.ones(1, dtype=torch.long), counts[:-1]]), 0)
+        self.register_buffer("strides", strides, persistent=False)
+        self.counts: Tensor
+        self.strides: Tensor
+
+    def forward(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Quantize latents of shape (..., D).
+
+        Returns:
+            vectors (..., D) in [-1, 1], with straight-through gradients; digits (..., D), int64 from 0 to
+            levels - 1.
+        """
+        last = self.counts - 1
+        unit = (torch.tanh(latents) + 1) / 2
+        digits = torch.round(unit * last)
+        vectors = unit + (digits / last - unit).detach()
+        return vectors * 2 - 1, digits.long()
+
+    def to_vectors(self, digits: Tensor) -> Tensor:
+        """Digits (..., D) to vectors (..., D) in [-1, 1]."""
+        return digits / (self.counts - 1) * 2 - 1
+
+    def to_tokens(self, digits: Tensor) -> Tensor:
+        """Digits (..., D) to one token each (...), int64 from 0 to codes - 1."""
+        return (digits * self.strides).sum(-1)
+
+    def to_digits(self, tokens: Tensor) -> Tensor:
+        """Tokens (...) to digits (..., D)."""
+        return tokens[..., None] // self.strides % self.counts
+
+
+class BinaryQuantizer(nn.Module):
+    """The signs of batch-normalised features, as a code of a few bits.
+
+    Normalising over the batch before the sign keeps each bit near half on, half off, so that no bit can die:
+    plain signs of tanh collapse to one code within seconds (docs/log.md). In evaluation the running
+    statistics are used.
+
+    Args:
+        bits: A, features per code; there are 2 ** A codes.
+    """
+
+    def __init__(self, bits: int) -> None:
+        super().__init__()
+        self.bits = bits
+        self.norm = nn.BatchNorm1d(bits, affine=False, momentum=0.05)
+        self.register_buffer("powers", 2 ** torch.arange(bits), persistent=False)
+        self.powers: Tensor
+
+    def forward(self, features_NA: Tensor) -> tuple[Tensor, Tensor]:
+        """Quantize features (N, A).
+
+        Returns:
+            signs (N, A), -1 or 1, with the gradient of tanh; codes (N), int64 from 0 to 2 ** A - 1.
+        """
+        soft_NA = torch.tanh(self.norm(features_NA))
+        hard_NA = torch.where(soft_NA >= 0, 1.0, -1.0)
+        codes_N = ((hard_NA > 0) * self.powers).sum(-1)
+        return soft_NA + (hard_NA - soft_NA).detach(), codes_N
+
+    def to_signs(self, codes: Tensor) -> Tensor:
+        """Codes (...) to signs (..., A)."""
+        return (codes[..., None] // self.powers % 2) * 2.0 - 1.0

@@ -1,0 +1,20 @@
+"""What a model gives for a batch. One loop trains three models because this is all it knows of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """The outcome of one forward pass.
+
+    Attributes:
+        loss: scalar, undivided; its unit is the stage's.
+        measures: the stage's own figures, scalars without gradient, by the name of their history column.
+    """
+
+    loss: Tensor
+    measures: dict[str, Tensor] = field(default_factory=dict)
