@@ -1,0 +1,267 @@
+"""Saving a checkpoint such that it is either whole or not there, and reading it back.
+
+The commit, step by step (`docs/run-folder.md` says what a kill between any two steps leaves):
+
+1. refuse what is empty, not finite or not the model, and what the disk has no room for;
+2. write every file to a hidden folder, fsync each, the manifest last; fsync the folder; read it all back;
+3. one rename to `<stage>_step_N`, fsync the parent: from here on the checkpoint counts;
+4. `latest`, then retention.
+
+Only the holder of the run's lock saves, one checkpoint at a time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from terrarium.errors import CheckpointError
+from terrarium.run import disk
+from terrarium.run.folder import StageFolder, parse_checkpoint_name
+from terrarium.run.manifest import (
+    FORMAT,
+    MANIFEST,
+    STATE,
+    Manifest,
+    build_manifest,
+    check_file_name,
+    parse_manifest,
+    read_manifest,
+)
+from terrarium.run.retention import hidden_name, retain, tidy, write_latest
+from terrarium.run.survey import judge_path, list_checkpoints, newest_valid
+from terrarium.run.tensors import Tensors, examine
+from terrarium.run.verify import Flaw, Judgement, check_contents, judge
+
+__all__ = [
+    "Judgement",
+    "commit_checkpoint",
+    "judge",
+    "judge_path",
+    "list_checkpoints",
+    "newest_valid",
+    "read_files",
+    "read_state",
+    "recover",
+]
+
+_SPARE_BYTES = 2**20  # what the file system itself needs for a few new files
+_log = logging.getLogger(__name__)
+
+
+class _Draft(NamedTuple):
+    """A checkpoint that was found fit to be written: its files, the manifest last, and what that says."""
+
+    blobs: dict[str, bytes]
+    manifest: Manifest
+
+
+def commit_checkpoint(
+    stage: StageFolder, step: int, files: Mapping[str, bytes], *, state: Mapping[str, object], keep: int
+) -> Path:
+    """Save a checkpoint: afterwards it is there, whole and on the disk, or nothing has changed.
+
+    A checkpoint of the same step is left as it is where it is the same, and is replaced otherwise (it was
+    damaged, or a roll-back came between); one of another run is put aside under a hidden name and kept.
+
+    Args:
+        stage: where to.
+        step: the training step that it belongs to, 0 to 10**15 - 1.
+        files: safetensors bytes by name: `model.safetensors`, and where there are such `ema.safetensors`,
+            `optimizer.safetensors` (with `<parameter>/exp_avg`, `/exp_avg_sq` and `/step`) and more.
+        state: goes to `state.json`, to which `format`, `kind`, `step` and `run_id` are added. It must hold
+            `parameters`, {name: [dtype, shape]} of the live model, and `trained`, the names that the
+            optimizer moves. Only JSON: no tensors, text for keys, finite numbers.
+        keep: how many valid checkpoints to keep, the newest ones; at least 1. This one is kept in any case.
+
+    Returns:
+        The folder of the checkpoint.
+
+    Raises:
+        CheckpointError: it is empty, not finite or not the model, there is no room, or the disk can't be
+            written. The earlier checkpoints are untouched, and nothing half-written is left.
+    """
+    if keep < 1:
+        raise CheckpointError(
+            f"keep is {keep}: the newest valid checkpoint is never removed", "Give at least 1"
+        )
+    draft = _draft(stage, step, files, state)
+    final = stage.checkpoint_path(step)
+    try:
+        stage.checkpoints_path.mkdir(parents=True, exist_ok=True)
+        tidy(stage)
+        if not _is_saved(final, draft.manifest):
+            _check_space(stage, step, draft.blobs)
+            _write(stage, final, draft.blobs)
+    except OSError as error:
+        raise CheckpointError(
+            f"the checkpoint of step {step} can't be saved in {stage.checkpoints_path}: {disk.why(error)}",
+            "Earlier checkpoints are untouched; mend the disk or free some space, then resume",
+        ) from error
+    try:
+        write_latest(stage, final)
+        disk.failpoint("commit:latest")
+        retain(stage, final, keep)
+        tidy(stage)
+    except OSError as error:  # the checkpoint counts already, and the next commit tries again
+        _log.warning("after saving %s: %s", final.name, error)
+    return final
+
+
+def recover(stage: StageFolder) -> tuple[Path | None, list[Judgement]]:
+    """`newest_valid`, after putting right what a kill left: hidden folders of dead writers, and `latest`.
+
+    For the holder of the run's lock, before training goes on.
+
+    Raises:
+        CheckpointError: the folder can't be written.
+    """
+    if not stage.checkpoints_path.is_dir():
+        return None, []
+    try:
+        tidy(stage)
+        newest, passed_over = newest_valid(stage)
+        write_latest(stage, newest)
+    except OSError as error:
+        raise CheckpointError(f"{stage.checkpoints_path} can't be written: {disk.why(error)}") from error
+    return newest, passed_over
+
+
+def read_files(path: Path) -> dict[str, bytes]:
+    """The safetensors bytes of a checkpoint by name, as `commit_checkpoint` got them, their sha256 compared.
+
+    Raises:
+        CheckpointError: a file is missing or was changed.
+    """
+    manifest = _read_manifest(path)
+    return {name: _read_file(path, manifest, name) for name in manifest.files if name != STATE}
+
+
+def read_state(path: Path) -> dict[str, object]:
+    """What `state.json` of a checkpoint holds, after comparing its sha256.
+
+    Raises:
+        CheckpointError: it is missing or was changed.
+    """
+    state = disk.parse_json(_read_file(path, _read_manifest(path), STATE))
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path / STATE} is not a JSON object")
+    return state
+
+
+def _draft(stage: StageFolder, step: int, files: Mapping[str, bytes], state: Mapping[str, object]) -> _Draft:
+    if parse_checkpoint_name(stage.checkpoint_path(step).name) != (stage.name, step):
+        raise CheckpointError(f"{step!r} is not the step of a checkpoint: 0 to 10**15 - 1 are")
+    full_state = _full_state(stage, step, state)
+    try:
+        tensors = {check_file_name(name): _examine(name, blob) for name, blob in files.items()}
+        check_contents(tensors, full_state)
+        blobs = {**files, STATE: disk.dump_json(full_state)}
+        tables = {name: found.table for name, found in tensors.items()}
+        content = build_manifest(kind=stage.name, step=step, run_id=stage.run_id, files=blobs, tensors=tables)
+        return _Draft({**blobs, MANIFEST: content}, parse_manifest(content))
+    except (Flaw, ValueError, TypeError) as flaw:
+        raise CheckpointError(
+            f"the checkpoint of step {step} of {stage.name} is refused: {flaw}",
+            "Nothing was written; earlier checkpoints are untouched",
+        ) from flaw
+
+
+def _examine(name: str, blob: bytes) -> Tensors:
+    try:
+        return examine(blob)
+    except ValueError as error:
+        raise Flaw(f"{name} {error}") from error
+
+
+def _full_state(stage: StageFolder, step: int, state: Mapping[str, object]) -> dict[str, object]:
+    own = {"format": FORMAT, "kind": stage.name, "step": step, "run_id": stage.run_id}
+    for key, value in state.items():
+        if key in own and value != own[key]:
+            raise CheckpointError(f"the state says {key} {value!r}, the checkpoint is of {own[key]!r}")
+        try:
+            disk.dump_json(value)
+        except (ValueError, TypeError) as error:
+            raise CheckpointError(f"the key {key!r} of the state can't be saved: {error}") from error
+    return {**own, **state}
+
+
+def _is_saved(final: Path, manifest: Manifest) -> bool:
+    try:
+        same = read_manifest(final).files == manifest.files
+    except (OSError, ValueError):
+        return False
+    return same and judge(final, run_id=manifest.run_id, kind=manifest.kind).whole
+
+
+def _check_space(stage: StageFolder, step: int, blobs: Mapping[str, bytes]) -> None:
+    needed = sum(map(len, blobs.values())) + _SPARE_BYTES
+    free = shutil.disk_usage(stage.checkpoints_path).free
+    if free < needed:
+        raise CheckpointError(
+            f"the checkpoint of step {step} needs {needed:,} bytes, "
+            f"and {free:,} are free in {stage.checkpoints_path}",
+            "Earlier checkpoints are untouched; free some space, then resume",
+        )
+
+
+def _write(stage: StageFolder, final: Path, blobs: Mapping[str, bytes]) -> None:
+    staging = hidden_name(final, "staging")
+    try:
+        staging.mkdir()
+        for name, blob in blobs.items():
+            if name == MANIFEST:
+                disk.failpoint("commit:files")
+            disk.write_durably(staging / name, blob)
+        disk.sync_folder(staging)
+        disk.failpoint("commit:staged")
+        read_back = judge(staging, level=1)
+        if not read_back.whole:
+            raise CheckpointError(
+                f"the disk gives back other bytes than it was given for {final.name}: {read_back.reason}",
+                "Earlier checkpoints are untouched; save to another disk",
+            )
+        _publish(stage, staging, final)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+
+
+def _publish(stage: StageFolder, staging: Path, final: Path) -> None:
+    """Rename to the final name, moving aside what has it; after a kill in between, `tidy` moves that back."""
+    aside = None
+    if os.path.lexists(final):
+        foreign = judge(final, level=0, run_id=stage.run_id).foreign
+        aside = final.rename(hidden_name(final, "foreign" if foreign else "replaced"))
+        disk.failpoint("commit:aside")
+    try:
+        staging.rename(final)
+    except OSError:
+        if aside:
+            aside.rename(final)
+        raise
+    disk.sync_folder(final.parent)
+    disk.failpoint("commit:renamed")
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        return read_manifest(path)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path / MANIFEST} can't be read: {error}") from error
+
+
+def _read_file(path: Path, manifest: Manifest, name: str) -> bytes:
+    entry = manifest.files[name]
+    try:
+        content = disk.read_bounded(path / name, entry.size)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path / name} can't be read: {error}") from error
+    if hashlib.sha256(content).hexdigest() != entry.sha256:
+        raise CheckpointError(f"{path / name} does not match its sha256: it was changed after saving")
+    return content

@@ -1,0 +1,171 @@
+"""Durable writes, bounded reads and strict JSON: what every other module of the run folder stands on."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import stat
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NoReturn
+
+# run.json, state.json, manifest.json: a table of every parameter fits many times over
+MAX_JSON_BYTES = 64 * 2**20
+
+
+def now() -> str:
+    """The current time, UTC, ISO 8601, in whole seconds."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def failpoint(name: str) -> None:
+    """Kill this process at once if `TERRARIUM_FAILPOINT` holds `name`: how tests die at an exact place."""
+    if os.environ.get("TERRARIUM_FAILPOINT") == name:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def why(error: OSError) -> str:
+    """The reason in words, such as "No space left on device"."""
+    return error.strerror or str(error)
+
+
+def shown(value: object) -> str:
+    """A value out of a file that nobody vouches for, fit to be printed: short, ASCII, one line."""
+    try:
+        text = ascii(value)
+    except RecursionError:
+        return f"a deeply nested {type(value).__name__}"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def sync_folder(path: Path) -> None:
+    """Make renames and new names in `path` survive a power cut.
+
+    Raises:
+        OSError: the disk can't be written.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a new file and wait until the disk has it.
+
+    Raises:
+        OSError: the disk is full or can't be written; a part of the file may be left.
+    """
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def temporary_name(path: Path) -> Path:
+    """The hidden neighbour that a file is written to before it is renamed to `path`."""
+    return path.with_name(f".{path.name.removeprefix('.')}.{os.getpid()}.tmp")
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace `path` by `content` such that a kill leaves either the old file or the new one.
+
+    Raises:
+        OSError: the disk is full or can't be written; the old file is untouched.
+    """
+    temporary = temporary_name(path)
+    temporary.unlink(missing_ok=True)  # of an earlier life with the same process id
+    try:
+        write_durably(temporary, content)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def open_regular(path: Path) -> int:
+    """Open a plain file for reading: no symlink, which could lead out, no pipe, which could hang.
+
+    Returns:
+        A file descriptor; the caller closes it.
+
+    Raises:
+        OSError: it is missing, a symlink or unreadable.
+        ValueError: it is something other than a regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError("is not a regular file")
+    return descriptor
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """The content of a regular file of at most `limit` bytes.
+
+    Raises:
+        OSError: it is missing, a symlink or unreadable.
+        ValueError: it is not a regular file, or larger than `limit`.
+    """
+    with os.fdopen(open_regular(path), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(min(size, limit) + 1)  # one more: a file that grows meanwhile is noticed
+    if len(content) > limit:
+        raise ValueError(f"is larger than the {limit} bytes allowed")
+    return content
+
+
+def _refuse_constant(token: str) -> NoReturn:
+    raise ValueError(f"{token} is no number in JSON")
+
+
+def _finite_float(token: str) -> float:
+    number = float(token)
+    if not math.isfinite(number):
+        raise ValueError(f"{token[:20]} is too large a number")
+    return number
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite_float)
+
+
+def parse_json(content: bytes) -> object:
+    """Strict JSON: UTF-8, no NaN or Infinity nor a number that overflows to one, no bottomless nesting.
+
+    Raises:
+        ValueError: `content` is anything else.
+    """
+    try:
+        return _DECODER.decode(content.decode("utf-8"))
+    except RecursionError as error:
+        raise ValueError("is nested too deeply") from error
+    except ValueError as error:
+        raise ValueError(f"is not strict JSON: {error}") from error
+
+
+def without_non_finite(value: object) -> object:
+    """A copy in which every NaN and infinity is None, as JSON has no word for them."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: without_non_finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_non_finite(item) for item in value]
+    return value
+
+
+def dump_json(value: object, *, indent: int | None = None) -> bytes:
+    """Strict JSON with a newline at its end.
+
+    Raises:
+        ValueError: a number is not finite, the value refers to itself, or is nested without end.
+        TypeError: it holds something that JSON can't.
+    """
+    try:
+        return (json.dumps(value, indent=indent, allow_nan=False) + "\n").encode()
+    except RecursionError as error:
+        raise ValueError("is nested too deeply") from error

@@ -1,0 +1,81 @@
+"""One writer per run: a lock that the kernel releases, however the writer dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from terrarium.errors import RunError
+from terrarium.run import disk
+
+LOCK = ".lock"
+_MAX_HOLDER_BYTES = 4096
+
+
+class RunLock:
+    """Holds `<run>/.lock` from `with` to its end, or to the death of this process; it kills nobody.
+
+    The file says who holds it, {"pid", "host", "started"}; the lock itself is the kernel's (`flock`): a
+    file left behind locks nothing. A forked child (a data loader's worker) does not inherit it: outliving its
+    parent, it would keep a dead run locked.
+
+    Args:
+        run_path: the folder of the run; made where missing, for a run is locked before it is begun.
+    """
+
+    def __init__(self, run_path: Path) -> None:
+        self.path = run_path / LOCK
+        self._descriptor = -1
+
+    def __enter__(self) -> Self:
+        """Take the lock.
+
+        Raises:
+            RunError: another process holds it (named by pid and host), or the folder can't be written.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._write_holder()
+        except BlockingIOError:
+            holder = self._read_holder()
+            self._close()
+            raise RunError(
+                f"{self.path.parent} is being written by {holder}",
+                "Wait for it or stop it, or choose another folder",
+            ) from None
+        except OSError as error:
+            self._close()
+            raise RunError(f"{self.path} can't be locked: {disk.why(error)}") from error
+        os.register_at_fork(after_in_child=self._close)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def _write_holder(self) -> None:
+        holder = {"pid": os.getpid(), "host": socket.gethostname(), "started": disk.now()}
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, disk.dump_json(holder), 0)
+
+    def _read_holder(self) -> str:
+        try:
+            holder = disk.parse_json(os.pread(self._descriptor, _MAX_HOLDER_BYTES, 0))
+        except ValueError:
+            holder = None
+        match holder:
+            case {"pid": int(pid), "host": str(host), "started": str(started)}:
+                return f"process {pid} on {disk.shown(host)}, since {disk.shown(started)}"
+        return "another process, which does not say its name"
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1

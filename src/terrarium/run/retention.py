@@ -1,0 +1,88 @@
+"""What stays in a `checkpoints/` folder: `latest`, retention, and putting right what a kill left."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+from terrarium.run import disk
+from terrarium.run.folder import StageFolder, parse_checkpoint_name
+from terrarium.run.survey import LATEST, list_checkpoints
+from terrarium.run.verify import judge
+
+_HIDDEN = re.compile(r"\.(staging|replaced|removed)-(\w+)-([0-9]{1,9})")
+
+
+def write_latest(stage: StageFolder, checkpoint: Path | None) -> None:
+    """Let `latest` name this checkpoint, or be absent where there is none.
+
+    Raises:
+        OSError: the disk can't be written.
+    """
+    latest = stage.checkpoints_path / LATEST
+    if checkpoint is None:
+        latest.unlink(missing_ok=True)
+    else:
+        disk.write_atomically(latest, f"{checkpoint.name}\n".encode())
+
+
+def retain(stage: StageFolder, fresh: Path, keep: int) -> None:
+    """Keep the newest `keep` valid checkpoints, the fresh one among them, and remove the older ones.
+
+    Damaged ones count for nothing, so that they never push out a valid one; those of another run or stage, or
+    without a readable manifest, are not ours to remove. L1 will do for judging: L3 was passed at saving.
+
+    Raises:
+        OSError: the folder can't be written.
+    """
+    kept = 1
+    for path in reversed(list_checkpoints(stage)):
+        if path == fresh:
+            continue
+        judgement = judge(path, level=1 if kept < keep else 0, run_id=stage.run_id, kind=stage.name)
+        if kept < keep:
+            kept += judgement.whole
+        elif (judgement.run_id, judgement.kind) == (stage.run_id, stage.name):
+            # renamed first: a kill while files are being deleted must leave no visible half
+            path.rename(hidden_name(path, "removed"))
+            disk.failpoint("commit:removed")
+
+
+def tidy(stage: StageFolder) -> None:
+    """Remove what dead writers, and this one, left hidden; bring back what was moved aside in vain.
+
+    Raises:
+        OSError: the folder can't be written.
+    """
+    for path in list(stage.checkpoints_path.iterdir()):
+        match = _HIDDEN.fullmatch(path.name)
+        if match is None or parse_checkpoint_name(match[2]) is None or _is_another_alive(int(match[3])):
+            continue
+        final = path.with_name(match[2])
+        if match[1] == "replaced" and not final.exists():
+            path.rename(final)
+        elif path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    for path in stage.checkpoints_path.glob(f".{LATEST}.*.tmp"):
+        path.unlink()
+
+
+def hidden_name(final: Path, what: str) -> Path:
+    """Where this process keeps a checkpoint that is not, or no longer, to be seen."""
+    return final.with_name(f".{what}-{final.name}-{os.getpid()}")
+
+
+def _is_another_alive(pid: int) -> bool:
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True

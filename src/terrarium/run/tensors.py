@@ -1,0 +1,137 @@
+"""What a safetensors file holds, read from its bytes: names, types, shapes, and which are not finite.
+
+Nothing is turned into floats: a number is NaN or infinite by the bits of its exponent, which an integer
+view shows for every type, bfloat16 and float8 included.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from safetensors import SafetensorError, deserialize
+
+from terrarium.run.disk import shown
+
+Signature = tuple[str, tuple[int, ...]]
+"""Type (as safetensors names it, such as "F32") and shape of a tensor."""
+
+Table = dict[str, Signature]
+"""The signature of every tensor, by name."""
+
+MAX_TENSOR_FILE_BYTES = 8 * 2**30
+
+# type: (integer view, mask, pattern); a number is not finite when its bits under the mask are the pattern.
+# Mostly that is an exponent of ones; some float8 have no infinity and spend one pattern only, that of
+# negative zero, on NaN.
+_NOT_FINITE = {
+    "F64": ("<u8", 0x7FF0_0000_0000_0000, 0x7FF0_0000_0000_0000),
+    "F32": ("<u4", 0x7F80_0000, 0x7F80_0000),
+    "C64": ("<u4", 0x7F80_0000, 0x7F80_0000),
+    "F16": ("<u2", 0x7C00, 0x7C00),
+    "BF16": ("<u2", 0x7F80, 0x7F80),
+    "F8_E5M2": ("|u1", 0x7C, 0x7C),
+    "F8_E4M3": ("|u1", 0x7F, 0x7F),
+    "F8_E8M0": ("|u1", 0xFF, 0xFF),
+    "F8_E4M3FNUZ": ("|u1", 0xFF, 0x80),
+    "F8_E5M2FNUZ": ("|u1", 0xFF, 0x80),
+}
+_ALWAYS_FINITE = frozenset(
+    {"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F4", "F6_E2M3", "F6_E3M2"}
+)
+_CHUNK_BYTES = 2**22  # bounds what the comparison needs besides
+
+# torch and numpy say it in their own words
+_OTHER_NAMES = {
+    "float64": "F64",
+    "float32": "F32",
+    "float16": "F16",
+    "bfloat16": "BF16",
+    "complex64": "C64",
+    "float8_e5m2": "F8_E5M2",
+    "float8_e4m3fn": "F8_E4M3",
+    "int64": "I64",
+    "int32": "I32",
+    "int16": "I16",
+    "int8": "I8",
+    "uint64": "U64",
+    "uint32": "U32",
+    "uint16": "U16",
+    "uint8": "U8",
+    "bool": "BOOL",
+    "float8_e4m3fnuz": "F8_E4M3FNUZ",
+    "float8_e5m2fnuz": "F8_E5M2FNUZ",
+    "float8_e8m0fnu": "F8_E8M0",
+}
+
+
+class Tensors(NamedTuple):
+    """What `examine` found: the signatures, how many numbers there are, and which tensors are not finite."""
+
+    table: Table
+    elements: int
+    non_finite: list[str]
+
+
+def dtype_name(name: str) -> str:
+    """The name that safetensors has for a type: "F32" for "torch.float32", "float32" and "F32"."""
+    return _OTHER_NAMES.get(name.removeprefix("torch."), name)
+
+
+def is_finite(dtype: str, data: bytes | bytearray) -> bool:
+    """Whether no number among the little-endian raw bytes of a tensor is NaN or infinite.
+
+    Raises:
+        ValueError: the type is not known, so that nothing can be said.
+    """
+    if dtype in _ALWAYS_FINITE:
+        return True
+    if dtype not in _NOT_FINITE:
+        raise ValueError(f"has a tensor of the unknown type {shown(dtype)}")
+    view, mask, pattern = _NOT_FINITE[dtype]
+    bits = np.frombuffer(data, dtype=view)
+    size = _CHUNK_BYTES // bits.itemsize
+    chunks = (bits[start : start + size] for start in range(0, bits.size, size))
+    return not any(bool(np.any((chunk & mask) == pattern)) for chunk in chunks)
+
+
+def examine(content: bytes) -> Tensors:
+    """Parse a whole safetensors file and look at every number in it.
+
+    Raises:
+        ValueError: it is not a safetensors file, or is one with a type that is not known.
+    """
+    try:
+        entries = deserialize(content)  # type: ignore[no-untyped-call]
+    except SafetensorError as error:
+        raise ValueError(f"is not a safetensors file: {str(error)[:200]}") from error
+    table: Table = {}
+    non_finite = []
+    elements = 0
+    for name, entry in entries:
+        dtype, shape, data = str(entry["dtype"]), tuple(entry["shape"]), entry["data"]
+        table[name] = (dtype, shape)
+        elements += math.prod(shape)
+        if not is_finite(dtype, data):
+            non_finite.append(name)
+    return Tensors(table, elements, sorted(non_finite))
+
+
+def parse_table(value: object) -> Table:
+    """A table as JSON has it, `{name: [dtype, shape]}`.
+
+    Raises:
+        ValueError: it is anything else.
+    """
+    if not isinstance(value, Mapping):
+        raise ValueError("is not a table of tensors")
+    return {str(name): _parse_signature(str(name), signature) for name, signature in value.items()}
+
+
+def _parse_signature(name: str, value: object) -> Signature:
+    match value:
+        case [str(dtype), [*shape]] | [str(dtype), tuple(shape)] if all(type(size) is int for size in shape):
+            return dtype_name(dtype), tuple(shape)
+    raise ValueError(f"has {shown(value)} for {shown(name)}, not [dtype, shape]")
