@@ -81,9 +81,13 @@ class LatentActionsConfig(StageConfig):
 
     bits: Annotated[int, Field(ge=1, le=3)] = Field(3, description="2 ** bits codes")
     width: Width = 32
-    motion_size: Annotated[int, Field(ge=8, le=256)] = Field(32, description="frames are pooled to this height")
+    motion_size: Annotated[int, Field(ge=8, le=256)] = Field(
+        32, description="frames are pooled to this height"
+    )
     radius: Annotated[int, Field(ge=1, le=8)] = Field(3, description="largest displacement, in pooled pixels")
-    past_frames: Annotated[int, Field(ge=0, le=8)] = Field(2, description="past changes that the decoder sees")
+    past_frames: Annotated[int, Field(ge=0, le=8)] = Field(
+        2, description="past changes that the decoder sees"
+    )
     past_dropout: Fraction = Field(0.5, description="how often they are hidden from it")
 
 
@@ -128,7 +132,7 @@ class Config(Section):
     video_tokenizer: VideoTokenizerConfig
     latent_actions: LatentActionsConfig
     dynamics: DynamicsConfig
-    evaluate: EvaluateConfig = EvaluateConfig()  # type: ignore[call-arg]
+    evaluate: EvaluateConfig = EvaluateConfig()
 
 
 PRESETS: dict[str, dict[str, Any]] = {

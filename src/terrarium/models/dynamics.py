@@ -105,7 +105,9 @@ class Dynamics(nn.Module):
         dimensions = len(self.quantizer.levels)
         digits_BPD = torch.zeros(batch, self.places, dimensions, dtype=torch.long, device=action_B.device)
         known_BP = torch.zeros(batch, self.places, dtype=torch.bool, device=action_B.device)
-        rank_BP = torch.rand(batch, self.places, generator=generator).argsort(1).argsort(1).to(action_B.device)
+        rank_BP = (
+            torch.rand(batch, self.places, generator=generator).argsort(1).argsort(1).to(action_B.device)
+        )
         for step in range(1, steps + 1):
             logits_BPL = self._head(past.present_BPE, action_B, digits_BPD, known_BP)
             best_BPD = torch.stack([part.argmax(-1) for part in self._split(logits_BPL)], -1)
@@ -132,7 +134,9 @@ class Dynamics(nn.Module):
         logits_NPL = self._head(hidden_BTPE.flatten(0, 1), actions_BT.flatten(), target_NPD, known_NP)
         return self._result(logits_NPL, target_NPD, clean_BTPD.flatten(0, 1), known_NP)
 
-    def _trunk(self, digits_BTPD: Tensor, actions_BT: Tensor, past: Past | None) -> tuple[Tensor, list[Tensor]]:
+    def _trunk(
+        self, digits_BTPD: Tensor, actions_BT: Tensor, past: Past | None
+    ) -> tuple[Tensor, list[Tensor]]:
         vectors_BTPD = self.quantizer.to_vectors(digits_BTPD)
         hidden_BTPE = self.token_in(vectors_BTPD) + self.place + self.past_action(actions_BT)[:, :, None]
         keys_values = []
@@ -146,7 +150,9 @@ class Dynamics(nn.Module):
         """Logits (N, P, L) from the trunk's output, the action, and the digits that are known."""
         known_NP1 = known_NP[..., None].float()
         vectors_NPD = self.quantizer.to_vectors(digits_NPD) * known_NP1
-        hidden_NPE = present_NPE + self.known_in(torch.cat([vectors_NPD, known_NP1.expand_as(vectors_NPD)], -1))
+        hidden_NPE = present_NPE + self.known_in(
+            torch.cat([vectors_NPD, known_NP1.expand_as(vectors_NPD)], -1)
+        )
         condition_NE = self.action(action_N)
         for block in self.head:
             hidden_NPE = block(hidden_NPE, condition_NE)
@@ -154,7 +160,8 @@ class Dynamics(nn.Module):
         return logits_NPL
 
     def _split(self, logits_NPL: Tensor) -> tuple[Tensor, ...]:
-        return logits_NPL.split(self.quantizer.levels, -1)
+        parts: tuple[Tensor, ...] = logits_NPL.split(self.quantizer.levels, -1)
+        return parts
 
     def _corrupt(self, digits_BTPD: Tensor) -> Tensor:
         """Replace a random share of tokens, so that roll-outs survive their own errors.

@@ -44,7 +44,7 @@ class LatentActions(nn.Module):
     def pool(self, video_BTCHW: Tensor) -> Tensor:
         """Clips in [0, 1] to the size that the model works at."""
         pooled = pool_frames(video_BTCHW.flatten(0, 1), self.config.motion_size)
-        return pooled.unflatten(0, video_BTCHW.shape[:2])
+        return _as_clips(pooled, video_BTCHW.shape[0])
 
     def encode(self, video_BTCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Clips (B, T, 3, H, W) in [0, 1] to signs (B, T - 1, A) and codes (B, T - 1), int64.
@@ -54,8 +54,8 @@ class LatentActions(nn.Module):
         small = self.pool(video_BTCHW)
         pairs = small[:, :-1].flatten(0, 1), small[:, 1:].flatten(0, 1)
         signs_NA, codes_N = self.quantizer(self.encoder(*pairs))
-        shape = (video_BTCHW.shape[0], video_BTCHW.shape[1] - 1)
-        return signs_NA.unflatten(0, shape), codes_N.unflatten(0, shape)
+        batch = video_BTCHW.shape[0]
+        return _as_clips(signs_NA, batch), _as_clips(codes_N, batch)
 
     def predict(self, video_BTCHW: Tensor, signs_BTA: Tensor) -> Tensor:
         """Pooled next frames (B, T', 3, h, w) from clips of T and signs of T - 1 changes.
@@ -70,7 +70,7 @@ class LatentActions(nn.Module):
         # changes[:, past - 1 - k : ...] is the change k steps before the one that is to be predicted
         earlier = [changes[:, past - 1 - k : past - 1 - k + count].flatten(0, 1) for k in range(past)]
         predicted: Tensor = self.decoder(last, earlier, signs_BTA[:, past:].flatten(0, 1))
-        return predicted.unflatten(0, (small.shape[0], count))
+        return _as_clips(predicted, small.shape[0])
 
     def forward(self, video_BTCHW: Tensor) -> StepResult:
         """Encode and predict clips (B, T, 3, H, W) in [0, 1]; the loss is of what moves."""
@@ -84,8 +84,9 @@ class LatentActions(nn.Module):
         small = self.pool(video_BTCHW)
         truth = small[:, -predicted.shape[1] :]
         before = small[:, -predicted.shape[1] - 1 : -1]
-        weight = _motion_weight(before.flatten(0, 1), truth.flatten(0, 1)).unflatten(0, truth.shape[:2])
-        return 100 * (weight * (predicted - truth) ** 2).mean((2, 3, 4))
+        weight = _as_clips(_motion_weight(before.flatten(0, 1), truth.flatten(0, 1)), truth.shape[0])
+        error_BT: Tensor = 100 * (weight * (predicted - truth) ** 2).mean((2, 3, 4))
+        return error_BT
 
 
 class _Encoder(nn.Module):
@@ -165,6 +166,11 @@ class _Decoder(nn.Module):
         return [keep_N111] * len(changes)
 
 
+def _as_clips(x: Tensor, batch: int) -> Tensor:
+    """(B * T, ...) to (B, T, ...)."""
+    return x.view(batch, -1, *x.shape[1:])
+
+
 def _shifted(x_NCHW: Tensor, radius: int) -> Tensor:
     """Every displacement of up to `radius` pixels each way: (N, displacements, C, H, W)."""
     height, width = x_NCHW.shape[-2:]
@@ -188,7 +194,7 @@ def _move(frame_NCHW: Tensor, mixture_NKhw: Tensor, radius: int) -> Tensor:
     """Mix displaced copies of a frame; each 2x2 block of pixels shares one mixture."""
     shifted = _shifted(frame_NCHW, radius)
     blocks = shifted.unflatten(-1, (-1, 2)).unflatten(-3, (-1, 2))  # N, K, C, h, 2, w, 2
-    moved = (blocks * mixture_NKhw[:, :, None, :, None, :, None]).sum(1)
+    moved: Tensor = (blocks * mixture_NKhw[:, :, None, :, None, :, None]).sum(1)
     return moved.flatten(-2).flatten(-3, -2)
 
 

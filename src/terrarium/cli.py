@@ -1,0 +1,265 @@
+"""The command line: one function per verb. Torch is imported only by the verbs that need it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from terrarium.errors import TerrariumError, UsageError
+
+if TYPE_CHECKING:
+    from terrarium.config import Config
+    from terrarium.run.folder import RunFolder
+
+PORT = 8400
+DEMO_ENV = "VizdoomBasic-v1"
+DEMO_FRAMES = 12_000
+FOLDER = click.Path(path_type=Path)
+RESULTS = Path("results")
+
+
+class Verbs(click.Group):
+    """Turns errors into one line and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TerrariumError as error:
+            _fail(str(error), error.exit_code)
+        except BrokenPipeError:
+            sys.exit(1)  # whoever read our output has left
+
+
+def _fail(text: str, code: int) -> NoReturn:
+    click.secho("error: ", fg="red", bold=True, err=True, nl=False)
+    click.echo(text, err=True)
+    sys.exit(code)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="terrarium")
+def main() -> None:
+    """Grow a small playable world out of gameplay video, and know how healthy it is."""
+
+
+@main.command()
+@click.option("--run", type=FOLDER, help="Folder of the run; a new one in results/ by default.")
+@click.option("--env", default=DEMO_ENV, show_default=True, help="Gymnasium environment to record.")
+@click.option("--frames", default=DEMO_FRAMES, show_default=True, type=click.IntRange(min=100))
+@click.option("--preset", default="quick", show_default=True)
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a setting.")
+@click.option("--no-play", is_flag=True, help="End instead of serving the world.")
+@click.option("--port", default=PORT, show_default=True, type=click.IntRange(0, 65535))
+def demo(
+    run: Path | None,
+    env: str,
+    frames: int,
+    preset: str,
+    assignments: tuple[str, ...],
+    no_play: bool,
+    port: int,
+) -> None:
+    """Footage, three stages, scores, the report, and a world to play."""
+    from terrarium.progress import ConsoleProgress
+
+    config = _config(preset, assignments)
+    run = run or _new_run()
+    data = run / "footage"
+    with ConsoleProgress() as progress:
+        if not (data / "dataset.json").exists():
+            from terrarium.data.sources.gymnasium import record as record_footage
+
+            record_footage(
+                env,
+                data,
+                frames=frames,
+                seed=config.seed,
+                progress=lambda done, total: progress.update(f"recording {env}", done, total),
+            )
+        finished = _train(run, data, config, progress)
+        if finished is None:
+            return
+        from terrarium.pipeline import score
+
+        score(finished, progress)
+        progress.say(f"report: {finished.path / 'report.html'}")
+    if not no_play:
+        _play(finished, "127.0.0.1", port)
+
+
+@main.command()
+@click.argument("env")
+@click.option("--out", type=FOLDER, help="Folder for the footage; footage/ENV by default.")
+@click.option("--frames", default=DEMO_FRAMES, show_default=True, type=click.IntRange(min=1))
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(min=0))
+@click.option("--size", default="64x64", show_default=True, help="HEIGHTxWIDTH in pixels.")
+@click.option("--frame-skip", type=click.IntRange(1, 1000), help="Game steps per stored frame; 4 for most.")
+@click.option("--hold", default=4.0, show_default=True, help="Mean number of frames that an action is held.")
+def record(
+    env: str, out: Path | None, frames: int, seed: int, size: str, frame_skip: int | None, hold: float
+) -> None:
+    """Record footage from a Gymnasium environment. Actions are stored for scoring only."""
+    from terrarium.data.sources.gymnasium import record as record_footage
+    from terrarium.progress import ConsoleProgress
+
+    with ConsoleProgress() as progress:
+        dataset = record_footage(
+            env,
+            out or Path("footage") / env.replace("/", "_"),
+            frames=frames,
+            seed=seed,
+            size=_size(size),
+            frame_skip=frame_skip,
+            hold=hold,
+            progress=lambda done, total: progress.update(f"recording {env}", done, total),
+        )
+    click.echo(f"{dataset.path}: {dataset.describe()}")
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True, type=FOLDER)
+@click.option("--out", type=FOLDER, required=True, help="Folder for the footage.")
+@click.option("--size", default="64x64", show_default=True, help="HEIGHTxWIDTH in pixels.")
+@click.option("--rate", default=10.0, show_default=True, help="Frames per second to keep.")
+@click.option(
+    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of the held-out split."
+)
+def ingest(paths: tuple[Path, ...], out: Path, size: str, rate: float, seed: int) -> None:
+    """Make footage of video files, folders of them, or a TinyWorlds *_frames.h5."""
+    from terrarium.data.sources.video import ingest as ingest_footage
+    from terrarium.progress import ConsoleProgress
+
+    with ConsoleProgress() as progress:
+        report = ingest_footage(
+            paths,
+            out,
+            size=_size(size),
+            frames_per_second=rate,
+            seed=seed,
+            progress=lambda done, total: progress.update("reading bytes", done, total),
+        )
+    for kept in report.kept:
+        click.echo(f"kept {kept}")
+    for path, reason in report.skipped:
+        click.echo(f"skipped {path}: {reason}", err=True)
+    click.echo(f"{report.dataset.path}: {report.dataset.describe()}")
+
+
+@main.command()
+@click.option("--data", type=FOLDER, help="Footage, as recorded or ingested.")
+@click.option("--run", type=FOLDER, help="Folder of the run; a new one in results/ by default.")
+@click.option("--preset", help="quick (the default), small or base.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a setting.")
+def train(data: Path | None, run: Path | None, preset: str | None, assignments: tuple[str, ...]) -> None:
+    """Train the three stages. The same command again resumes where it was stopped."""
+    from terrarium.progress import ConsoleProgress
+
+    if data is None and run is None:
+        raise UsageError("nothing says what to train on", "Give --data DATASET, or --run DIR to resume.")
+    resumes = run is not None and (run / "run.json").exists() and preset is None and not assignments
+    config = None if resumes else _config(preset or "quick", assignments)
+    with ConsoleProgress() as progress:
+        finished = _train(run or _new_run(), data, config, progress)
+    if finished is not None:
+        click.echo(f"report: {finished.path / 'report.html'}")
+
+
+@main.command()
+@click.argument("run", type=FOLDER)
+@click.option("--json", "as_json", is_flag=True, help="Print the scores as one JSON object.")
+def evaluate(run: Path, as_json: bool) -> None:
+    """Score a run on the footage that was held out."""
+    from terrarium.pipeline import score
+    from terrarium.progress import ConsoleProgress
+
+    with ConsoleProgress() as progress:
+        folder = _open(run)
+        scores = score(folder, progress)
+    if as_json:
+        click.echo(json.dumps(scores, allow_nan=False))
+    else:
+        click.echo((folder.path / "report.md").read_text(encoding="utf-8"))
+
+
+@main.command()
+@click.argument("run", type=FOLDER)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Anything else than loopback is on you.")
+@click.option("--port", default=PORT, show_default=True, type=click.IntRange(0, 65535))
+def play(run: Path, host: str, port: int) -> None:
+    """Serve the world of a run to a browser."""
+    _play(_open(run), host, port)
+
+
+@main.command()
+@click.argument("path", type=FOLDER)
+def verify(path: Path) -> None:
+    """Judge a checkpoint, or every one of a run. Exits 0 where all are whole, else 11."""
+    from terrarium.run.checkpoint import judge_path
+
+    judgements = judge_path(path)
+    for judgement in judgements:
+        word = "whole" if judgement.whole else "NOT whole"
+        fallback = f" (fall back on {judgement.fallback})" if judgement.fallback else ""
+        reason = f": {judgement.reason}" if judgement.reason else ""
+        click.echo(f"{judgement.path}: {word}, level L{judgement.level}{reason}{fallback}")
+    if not all(judgement.whole for judgement in judgements):
+        sys.exit(11)
+
+
+@main.command()
+@click.argument("run", type=FOLDER)
+@click.option("--out", type=FOLDER, default=Path("Logs"), show_default=True)
+def export(run: Path, out: Path) -> None:
+    """Write the histories under the names and columns that the field's scripts expect."""
+    from terrarium.run.export import export_histories
+
+    for path in export_histories(_open(run), out):
+        click.echo(path)
+
+
+def _config(preset: str, assignments: tuple[str, ...]) -> Config:
+    from terrarium.config import override
+    from terrarium.config import preset as named_preset
+
+    return override(named_preset(preset), assignments)
+
+
+def _new_run() -> Path:
+    from terrarium.run.folder import new_run_path
+
+    return new_run_path(RESULTS)
+
+
+def _open(run: Path) -> RunFolder:
+    from terrarium.run.folder import RunFolder
+
+    return RunFolder.open(run)
+
+
+def _train(run: Path, data: Path | None, config: Config | None, progress: Any) -> RunFolder | None:
+    """The trained run, or None where it was asked to stop before the end."""
+    from terrarium.pipeline import train as train_run
+    from terrarium.train.loop import Interrupted
+
+    try:
+        return train_run(run, data, config, progress)
+    except Interrupted as stopped:
+        progress.say(f"{stopped}; the same command goes on from there")
+        return None
+
+
+def _play(run: RunFolder, host: str, port: int) -> None:
+    from terrarium.pipeline import serve_world
+
+    serve_world(run, host, port, announce=lambda url: click.echo(f"play at {url} (Ctrl-C ends)"))
+
+
+def _size(text: str) -> tuple[int, int]:
+    height, cross, width = text.lower().partition("x")
+    if not (cross and height.isdigit() and width.isdigit()):
+        raise UsageError(f"--size {text!r} is not HEIGHTxWIDTH", "Write --size 64x64.")
+    return int(height), int(width)

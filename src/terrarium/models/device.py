@@ -1,0 +1,22 @@
+"""Where tensors live."""
+
+from __future__ import annotations
+
+import torch
+
+from terrarium.errors import UsageError
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name; `auto` is the first of CUDA, MPS and the CPU that is there.
+
+    Raises:
+        UsageError: the device is not there.
+    """
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(device for device, there in found.items() if there))
+    if not found.get(name):
+        there = ", ".join(device for device, is_there in found.items() if is_there)
+        raise UsageError(f"the device {name!r} is not here", f"There are: {there}.")
+    return torch.device(name)

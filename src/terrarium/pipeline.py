@@ -1,0 +1,257 @@
+"""The order of things: a run, its three stages, each on the one before, then scores and the report."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import platform
+import subprocess
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from terrarium.config import Config, from_tree
+from terrarium.data.dataset import Dataset
+from terrarium.data.tokens import TokenStore
+from terrarium.doctor import write_report
+from terrarium.errors import DataError, RunError
+from terrarium.evaluate import evaluate
+from terrarium.models.build import (
+    load_latent_actions,
+    load_tokenizer,
+    run_config,
+    stage_is_trained,
+    trained_checkpoint,
+)
+from terrarium.models.device import choose_device
+from terrarium.models.tokenizer import STRIDE
+from terrarium.models.world import World
+from terrarium.run.folder import RunFolder, StageFolder, point_latest, read_json, write_json
+from terrarium.run.lock import RunLock
+from terrarium.run.manifest import MANIFEST
+from terrarium.train.loop import train_stage
+from terrarium.train.stages import (
+    Stage,
+    dynamics_stage,
+    encode_episode,
+    latent_actions_stage,
+    tokenizer_stage,
+)
+from terrarium.train.state import describe_model
+
+if TYPE_CHECKING:
+    from terrarium.progress import ConsoleProgress
+
+
+def train(run_path: Path, data: Path | None, config: Config | None, progress: ConsoleProgress) -> RunFolder:
+    """Train the three stages of a run, or go on with them; the report is written in the end.
+
+    Args:
+        run_path: of the run; begun where there is none.
+        data: the dataset; may be left out where the run exists.
+        config: likewise; what is given must be what the run was started with.
+        progress: is told how it goes.
+
+    Raises:
+        RunError: the run is another's, or was started with something else.
+        TerrariumError: whatever else keeps training from going on; what was done is kept.
+    """
+    with RunLock(run_path):
+        run = open_or_begin(run_path, data, config)
+        point_latest(run.path)
+        dataset, config = open_data(run), run_config(run)
+        device = choose_device(config.device)
+        progress.say(f"run {run.path}\n{dataset.describe()}")
+        try:
+            _tokenizer(run, config, dataset, device, progress)
+            _latent_actions(run, config, dataset, device, progress)
+            _dynamics(run, config, dataset, device, progress)
+        finally:
+            write_report(run.path)
+    return run
+
+
+def score(run: RunFolder, progress: ConsoleProgress) -> dict[str, object]:
+    """Score a run on held-out footage, and write the report anew."""
+    scores = evaluate(run, progress=progress.say)
+    write_report(run.path)
+    return scores
+
+
+def serve_world(run: RunFolder, host: str, port: int, announce: Callable[[str], None]) -> None:
+    """Serve a run's world until Ctrl-C, starting from held-out frames.
+
+    Raises:
+        PlayError: the address can't be had.
+    """
+    from terrarium.play import create_app, serve
+
+    world = World.load(run.path)
+    starts = [episode.frames_THWC[: world.context_frames] for episode in open_data(run).held_out]
+    app = create_app(world, starts, labels=_labels(run), title=run.path.name, port=port)
+    serve(app, host=host, port=port, announce=announce)
+
+
+def _labels(run: RunFolder) -> list[str]:
+    """What each code does, as far as evaluation found out."""
+    path = run.path / "scores.json"
+    scores = read_json(path) if path.exists() else {}
+    actions = scores.get("latent_actions") if isinstance(scores, dict) else None
+    names = actions.get("code_names") if isinstance(actions, dict) else None
+    return [str(name) for name in names] if isinstance(names, list) else []
+
+
+def open_or_begin(run_path: Path, data: Path | None, config: Config | None) -> RunFolder:
+    """The run at a path; where there is none it is begun.
+
+    Raises:
+        RunError: it was started with other footage or another configuration, or too little is said to begin.
+    """
+    if (run_path / "run.json").exists():
+        run = RunFolder.open(run_path)
+        if config is not None:
+            _refuse_other_config(run, config)
+        if data is not None and Dataset.open(data).fingerprint != run.facts.get("data_fingerprint"):
+            raise RunError(f"{run.path} was started on other footage than {data}", "Choose another --run.")
+        return run
+    if data is None or config is None:
+        raise RunError(f"{run_path} is not a run yet", "Give --data and --preset to begin one.")
+    return RunFolder.create(run_path, facts=_facts(Dataset.open(data), config))
+
+
+def open_data(run: RunFolder) -> Dataset:
+    """The footage of a run.
+
+    Raises:
+        RunError: it is not the footage that the run was started on.
+    """
+    dataset = Dataset.open(run.data)
+    if dataset.fingerprint != run.facts.get("data_fingerprint"):
+        raise RunError(
+            f"{run.data} is not the footage that {run.path} was started on: its fingerprint differs",
+            "Put that footage back, or start another run.",
+        )
+    return dataset
+
+
+def _facts(dataset: Dataset, config: Config) -> dict[str, object]:
+    if dataset.height % STRIDE or dataset.width % STRIDE:
+        raise DataError(
+            f"{dataset.path} has frames of {dataset.height}x{dataset.width}, no multiples of {STRIDE}",
+            "Record or ingest it again with another --size.",
+        )
+    return {
+        "data": str(dataset.path.resolve()),
+        "data_fingerprint": dataset.fingerprint,
+        "frame_size": [dataset.height, dataset.width],
+        "frames_per_second": dataset.frames_per_second,
+        "preset": config.preset,
+        "config": config.model_dump(mode="json"),
+        "device": str(choose_device(config.device)),
+        "threads": torch.get_num_threads(),
+        "commit": _commit(),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("terrarium", "torch", "numpy", "safetensors")},
+        },
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the source tree, None where it is not one."""
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"],  # noqa: S607 - whichever git the user has
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()
+
+
+def _refuse_other_config(run: RunFolder, config: Config) -> None:
+    """A run resumes with the configuration that it began with; the error shows what differs."""
+    had = _flat(from_tree(run.facts.get("config"), str(run.path / "run.json")).model_dump(mode="json"))
+    asked = _flat(config.model_dump(mode="json"))
+    changed = [
+        f"{key} was {had.get(key)!r}, now {asked.get(key)!r}" for key in asked if asked[key] != had.get(key)
+    ]
+    if changed:
+        raise RunError(
+            f"{run.path} was started with another configuration: {'; '.join(changed)}",
+            "Resume with what it was started with (no --preset and no --set), or choose another --run.",
+        )
+
+
+def _flat(tree: dict[str, object], prefix: str = "") -> dict[str, object]:
+    rows: dict[str, object] = {}
+    for key, value in tree.items():
+        rows |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return rows
+
+
+def _tokenizer(
+    run: RunFolder, config: Config, dataset: Dataset, device: torch.device, progress: ConsoleProgress
+) -> None:
+    folder = run.stage("video_tokenizer")
+    if not stage_is_trained(folder):
+        _train(tokenizer_stage(config, dataset, device), folder, config, progress, parents=[])
+
+
+def _latent_actions(
+    run: RunFolder, config: Config, dataset: Dataset, device: torch.device, progress: ConsoleProgress
+) -> None:
+    folder = run.stage("latent_actions")
+    if not stage_is_trained(folder):
+        _train(latent_actions_stage(config, dataset, device), folder, config, progress, parents=[])
+
+
+def _dynamics(
+    run: RunFolder, config: Config, dataset: Dataset, device: torch.device, progress: ConsoleProgress
+) -> None:
+    folder = run.stage("dynamics")
+    if stage_is_trained(folder):
+        return
+    tokenizer, actions = load_tokenizer(run).to(device), load_latent_actions(run).to(device)
+    parents = [trained_checkpoint(run.stage(name)) for name in ("video_tokenizer", "latent_actions")]
+    keys = [dataset.fingerprint, *(_sha256(parent) for parent in parents)]
+    store = TokenStore(run.path / "tokens", keys, tokenizer.rows * tokenizer.columns)
+    encode = functools.partial(encode_episode, tokenizer, actions, device)
+    store.fill(dataset.train, encode, functools.partial(progress.update, "tokenizing footage"))
+    stage = dynamics_stage(config, dataset, tokenizer, actions, store, device)
+    _train(stage, folder, config, progress, parents)
+
+
+def _train(
+    stage: Stage, folder: StageFolder, config: Config, progress: ConsoleProgress, parents: list[Path]
+) -> None:
+    folder.create()
+    write_json(
+        folder.config_path,
+        {
+            "format": 1,
+            "stage": stage.name,
+            "steps": stage.config.steps,
+            "config": stage.config.model_dump(mode="json"),
+            "loss_unit": stage.loss_unit,
+            "chance_level": stage.chance_level,
+            "parents": [
+                {"path": str(parent.relative_to(folder.path.parent)), "sha256": _sha256(parent)}
+                for parent in parents
+            ],
+            **describe_model(stage.model),
+        },
+    )
+    train_stage(stage, folder, config, progress)
+
+
+def _sha256(checkpoint: Path) -> str:
+    """Of a checkpoint's manifest, which holds the hashes of all its files."""
+    return hashlib.sha256((checkpoint / MANIFEST).read_bytes()).hexdigest()

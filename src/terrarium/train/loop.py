@@ -1,0 +1,161 @@
+"""The training loop: one for all three stages, to be read from top to bottom."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from terrarium.config import Config, StageConfig
+from terrarium.data.loader import Prefetcher
+from terrarium.errors import CheckpointError, TrainingError
+from terrarium.models.step_result import StepResult
+from terrarium.run.checkpoint import recover
+from terrarium.run.folder import StageFolder
+from terrarium.run.history import History
+from terrarium.train.interruption import Interruption
+from terrarium.train.optimizer import learning_rate_at, set_learning_rate
+from terrarium.train.pictures import save_picture
+from terrarium.train.stages import Stage
+from terrarium.train.state import TrainState, seed_step
+
+Row = dict[str, float | int | str | None]
+
+
+class Progress(Protocol):
+    """Who is told how training goes."""
+
+    def say(self, text: str) -> None:
+        """Something worth a line of its own."""
+        ...
+
+    def step(self, stage: str, row: Row, steps: int) -> None:
+        """A step of a stage was taken, of so many."""
+        ...
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error: the user asked, and all was saved
+    """Training was asked to stop, and has saved its state."""
+
+
+def train_stage(stage: Stage, folder: StageFolder, config: Config, progress: Progress) -> None:
+    """Train a stage to its last step, from where it stands.
+
+    Raises:
+        TrainingError: a loss or gradient is not finite; the step was not taken.
+        CheckpointError: a checkpoint can't be saved or read.
+        Interrupted: SIGINT or SIGTERM came; the state was saved.
+    """
+    torch.set_flush_denormal(True)  # denormals make steps many times slower on CPUs
+    state = TrainState.begin(stage.model, stage.config)
+    with History(folder) as history, Interruption() as interruption:
+        resume(state, folder, history, progress)
+        first_runtime, began = history.last_runtime, time.monotonic()
+        with Prefetcher(stage.batches, state.step, stage.config.steps) as batches:
+            for batch in batches:
+                row = train_step(state, stage, stage.to_inputs(batch), config)
+                row["runtime"] = round(first_runtime + time.monotonic() - began, 3)
+                history.append(row)
+                progress.step(stage.name, row, stage.config.steps)
+                stop = interruption.asked is not None
+                if stop or state.step % stage.config.checkpoint_every == 0 or is_last(state, stage.config):
+                    history.sync()
+                    state.save(folder, stage.config.keep_checkpoints)
+                if state.step % stage.config.picture_every == 0 or is_last(state, stage.config):
+                    save_picture(stage.draw(state.average), folder, state.step)
+                if stop:
+                    raise Interrupted(f"{interruption.asked} at step {state.step} of {stage.name}: saved")
+
+
+def train_step(state: TrainState, stage: Stage, inputs: tuple[Tensor, ...], config: Config) -> Row:
+    """One optimizer step, or none where loss or gradient is not finite.
+
+    Returns:
+        The history row. Its loss is the mean over micro-batches of the undivided loss.
+    """
+    began = time.monotonic()
+    seed_step(config.seed, stage.name, state.step)
+    rate = set_learning_rate(state.optimizer, learning_rate_at(state.step, stage.config))
+    state.model.train()
+    results = [
+        backward(state.model, micro_batch, stage.config.gradient_accumulation, config)
+        for micro_batch in zip(
+            *(part.chunk(stage.config.gradient_accumulation) for part in inputs), strict=True
+        )
+    ]
+    norm = nn.utils.clip_grad_norm_(state.model.parameters(), stage.config.gradient_clip)
+    loss = torch.stack([result.loss.detach() for result in results]).mean()
+    refuse_non_finite(loss, norm, stage, state.step)
+    state.optimizer.step()
+    state.optimizer.zero_grad(set_to_none=True)
+    state.update_average(stage.config.ema_decay)
+    frames = stage.config.batch_size * stage.config.clip_frames
+    row: Row = {"step": state.step, "runtime": 0.0, "loss": float(loss), "learning_rate": rate}
+    row |= {"grad_norm": float(norm), "frames_per_second": round(frames / (time.monotonic() - began), 1)}
+    row |= {name: mean_measure(results, name) for name in results[0].measures}
+    state.step += 1
+    return row
+
+
+def backward(model: nn.Module, inputs: tuple[Tensor, ...], parts: int, config: Config) -> StepResult:
+    """Forward and backward pass of a micro-batch; gradients add up to those of the mean of `parts`."""
+    with autocast(inputs[0].device, config):
+        result: StepResult = model(*inputs)
+    (result.loss / parts).backward()
+    return result
+
+
+def autocast(device: torch.device, config: Config) -> AbstractContextManager[object]:
+    """bfloat16 where it was asked for, or by itself on a GPU."""
+    if config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda"):
+        return torch.autocast(device.type, torch.bfloat16)
+    return nullcontext()
+
+
+def refuse_non_finite(loss: Tensor, norm: Tensor, stage: Stage, step: int) -> None:
+    """Stop before the update: weights stay what they were.
+
+    Raises:
+        TrainingError: the loss or the norm of the gradient is NaN or infinite.
+    """
+    if torch.isfinite(loss) and torch.isfinite(norm):
+        return
+    what = "loss" if not torch.isfinite(loss) else "gradient"
+    raise TrainingError(
+        f"{stage.name}: the {what} is not finite (loss {float(loss)}, gradient norm {float(norm)}) "
+        f"in the batch of {stage.batches.identity(step)}; the step was not taken",
+        f"Look at that footage, or lower the rate: --set {stage.name}.learning_rate="
+        f"{stage.config.learning_rate / 3:.2g}",
+    )
+
+
+def resume(state: TrainState, folder: StageFolder, history: History, progress: Progress) -> None:
+    """Go back to the newest valid checkpoint; rows beyond it are taken back."""
+    newest, passed_over = recover(folder)
+    for judgement in passed_over:
+        progress.say(f"passed over {judgement.path.name}: {judgement.reason}")
+    if newest is not None:
+        state.load(folder, int(newest.name.rsplit("_", 1)[1]))
+    if history.last_step >= state.step:
+        count = history.take_back(state.step - 1, f"resumed from step {state.step}")
+        progress.say(f"{count} rows beyond step {state.step} were taken back")
+    if history.last_step != state.step - 1:
+        raise CheckpointError(
+            f"{folder.history_path} ends at step {history.last_step}, the checkpoint is of step {state.step}",
+            "Restore the history, or move the checkpoint away to resume from an older one.",
+        )
+    if state.step:
+        progress.say(f"resuming {folder.name} from step {state.step}")
+
+
+def is_last(state: TrainState, config: StageConfig) -> bool:
+    """Whether the stage is done."""
+    return state.step >= config.steps
+
+
+def mean_measure(results: list[StepResult], name: str) -> float:
+    """The mean of a measure over micro-batches."""
+    return float(torch.stack([result.measures[name].float() for result in results]).mean())
