@@ -65,8 +65,8 @@ class VideoTokenizerConfig(StageConfig):
     """A convolutional autoencoder with finite scalar quantization; total stride 8."""
 
     levels: tuple[Level, ...] = (8, 5, 5, 5)
-    width: Width = 32
-    decoder_width: Width = 48
+    width: Width = 16
+    decoder_width: Width = 32
     motion_weight: Weight = Field(4.0, description="extra weight of a pixel that moves, where 1 is the mean")
 
     @model_validator(mode="after")
@@ -96,7 +96,7 @@ class DynamicsConfig(StageConfig):
 
     width: Width = 128
     heads: Count = 4
-    trunk_layers: Count = 3
+    trunk_layers: Count = 2
     head_layers: Count = 2
     context_frames: Count = Field(8, description="how far back attention over time reaches")
     corruption: Fraction = Field(0.1, description="largest share of past tokens replaced at random")

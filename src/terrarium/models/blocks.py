@@ -43,6 +43,13 @@ def _bias(layer: nn.Conv2d | nn.Linear) -> Tensor:
     return layer.bias
 
 
+class LayerNorm(nn.LayerNorm):
+    """Layer norm without a bias: one kernel on the CPU, where PyTorch's RMSNorm is five (docs/log.md)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width, bias=False)
+
+
 class SpaceBlock(nn.Module):
     """Mixes the tokens of one frame: a depthwise convolution, attention, and an MLP, each a residual.
 
@@ -60,19 +67,19 @@ class SpaceBlock(nn.Module):
     def __init__(self, width: int, heads: int, grid: tuple[int, int], condition: int = 0) -> None:
         super().__init__()
         self.heads, self.grid = heads, grid
-        self.norms = nn.ModuleList(nn.RMSNorm(width) for _ in range(3))
+        self.norms = nn.ModuleList(LayerNorm(width) for _ in range(3))
         self.conv = nn.Conv2d(width, width, 3, padding=1, groups=width)
         self.conv_out = _zero_linear(width, width)
         self.attention = SelfAttention(width, heads)
-        self.mlp_in = nn.Linear(width, 3 * width)
-        self.mlp_out = _zero_linear(3 * width, width)
+        self.mlp_in = nn.Linear(width, 2 * width)
+        self.mlp_out = _zero_linear(2 * width, width)
         self.modulation = _zero_linear(condition, 6 * width) if condition else None
 
     def forward(self, x_NPE: Tensor, condition_NE: Tensor | None = None) -> Tensor:
         parts = self._modulations(condition_NE)
         x_NPE = x_NPE + self.conv_out(F.silu(self._convolve(parts[0](self.norms[0](x_NPE)))))
         x_NPE = x_NPE + self.attention(parts[1](self.norms[1](x_NPE)))
-        hidden = F.gelu(self.mlp_in(parts[2](self.norms[2](x_NPE))), approximate="tanh")
+        hidden = F.silu(self.mlp_in(parts[2](self.norms[2](x_NPE))))
         out_NPE: Tensor = x_NPE + self.mlp_out(hidden)
         return out_NPE
 
@@ -107,8 +114,8 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.query_norm = nn.RMSNorm(width // heads)
-        self.key_norm = nn.RMSNorm(width // heads)
+        self.query_norm = LayerNorm(width // heads)
+        self.key_norm = LayerNorm(width // heads)
         self.out = _zero_linear(width, width)
 
     def forward(self, x_NPE: Tensor) -> Tensor:
@@ -132,10 +139,10 @@ class TimeAttention(nn.Module):
     def __init__(self, width: int, heads: int, reach: int) -> None:
         super().__init__()
         self.heads, self.reach = heads, reach
-        self.norm = nn.RMSNorm(width)
+        self.norm = LayerNorm(width)
         self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.query_norm = nn.RMSNorm(width // heads)
-        self.key_norm = nn.RMSNorm(width // heads)
+        self.query_norm = LayerNorm(width // heads)
+        self.key_norm = LayerNorm(width // heads)
         self.out = _zero_linear(width, width)
         self.bias = nn.Parameter(torch.zeros(heads, reach))
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from terrarium.config import DynamicsConfig
-from terrarium.models.blocks import SpaceBlock, TimeAttention
+from terrarium.models.blocks import LayerNorm, SpaceBlock, TimeAttention
 from terrarium.models.quantizer import FiniteScalarQuantizer
 from terrarium.models.step_result import StepResult
 
@@ -68,7 +68,7 @@ class Dynamics(nn.Module):
         self.head = nn.ModuleList(
             SpaceBlock(width, config.heads, grid, condition=width) for _ in range(config.head_layers)
         )
-        self.norm = nn.RMSNorm(width)
+        self.norm = LayerNorm(width)
         self.logits = nn.Linear(width, sum(levels))
 
     @property

@@ -90,7 +90,6 @@ def _decoder(width: int, dimensions: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(dimensions, 4 * width, 3, padding=1),
         ConvBlock(4 * width),
-        ConvBlock(4 * width),
         _upsample(4 * width, 2 * width),
         ConvBlock(2 * width),
         _upsample(2 * width, width),
