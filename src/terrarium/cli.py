@@ -19,7 +19,6 @@ PORT = 8400
 DEMO_ENV = "VizdoomBasic-v1"
 DEMO_FRAMES = 12_000
 FOLDER = click.Path(path_type=Path)
-RESULTS = Path("results")
 
 
 class Verbs(click.Group):
@@ -229,9 +228,9 @@ def _config(preset: str, assignments: tuple[str, ...]) -> Config:
 
 
 def _new_run() -> Path:
-    from terrarium.run.folder import new_run_path
+    from terrarium.run.folder import RESULTS, new_run_path
 
-    return new_run_path(RESULTS)
+    return new_run_path(Path(RESULTS))
 
 
 def _open(run: Path) -> RunFolder:

@@ -123,12 +123,13 @@ def open_or_begin(run_path: Path, data: Path | None, config: Config | None) -> R
 
 
 def open_data(run: RunFolder) -> Dataset:
-    """The footage of a run.
+    """The footage of a run: where it was, or beside the run's stages, where `demo` records it.
 
     Raises:
         RunError: it is not the footage that the run was started on.
     """
-    dataset = Dataset.open(run.data)
+    moved = run.path / "footage"
+    dataset = Dataset.open(moved if moved.is_dir() and not run.data.exists() else run.data)
     if dataset.fingerprint != run.facts.get("data_fingerprint"):
         raise RunError(
             f"{run.data} is not the footage that {run.path} was started on: its fingerprint differs",

@@ -121,24 +121,31 @@ def test_new_run_paths_are_unique_within_a_second(tmp_path: Path) -> None:
 
 
 def test_latest_follows_the_newest_run(tmp_path: Path) -> None:
+    results = tmp_path / "results"
     for _ in range(2):
-        run = make_run(new_run_path(tmp_path))
+        run = make_run(new_run_path(results))
         assert point_latest(run.path)
-        assert RunFolder.open(tmp_path / "latest") == run
-    assert not (tmp_path / "latest").readlink().is_absolute()
-    assert not list(tmp_path.glob(".latest*"))
+        assert RunFolder.open(results / "latest") == run
+    assert not (results / "latest").readlink().is_absolute()
+    assert not list(results.glob(".latest*"))
+
+
+def test_a_run_elsewhere_leaves_no_link(tmp_path: Path) -> None:
+    assert point_latest(make_run(tmp_path / "mine").path) is False
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine"]
 
 
 def test_latest_that_can_not_be_made_fails_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "latest").mkdir()
-    assert point_latest(tmp_path / "run") is False
+    results = tmp_path / "results"
+    (results / "latest").mkdir(parents=True)
+    assert point_latest(results / "run") is False
 
     def refuse(*_: object, **__: object) -> NoReturn:
         raise OSError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "symlink", refuse)
     monkeypatch.setattr(Path, "symlink_to", refuse)
-    assert point_latest(tmp_path / "other" / "run") is False
+    assert point_latest(tmp_path / "other" / "results" / "run") is False
 
 
 def test_json_has_no_word_for_nan(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from terrarium.errors import RunError
 from terrarium.run import disk
 
 FORMAT = 1
+RESULTS = "results"
 STAGES = ("video_tokenizer", "latent_actions", "dynamics")
 
 _ID_LETTERS = string.ascii_lowercase + string.digits
@@ -198,7 +199,8 @@ def _refuse_occupied(path: Path) -> None:
         raise RunError(
             f"{path} holds a run already", "Resume it with the same command, or choose another folder"
         )
-    ours = re.compile(r"\.lock|\.run\.json\.\d+\.tmp")  # of a start that was killed before it had a run.json
+    # of a start that was killed before it had a run.json, and the footage that `demo` records first
+    ours = re.compile(r"\.lock|\.run\.json\.\d+\.tmp|footage|\.staging-.*")
     others = sorted(entry.name for entry in path.iterdir() if not ours.fullmatch(entry.name))
     if others:
         raise RunError(f"{path} is not empty and not a run: it holds {others[0]!r}", "Choose another folder")
@@ -241,12 +243,14 @@ def new_run_path(results: Path) -> Path:
 
 
 def point_latest(run_path: Path) -> bool:
-    """Let `latest`, beside the run, be a relative symlink to it.
+    """Let `results/latest` be a relative symlink to a run in `results`; no other folder is littered with one.
 
     Returns:
         False where that can't be done (no symlinks on this disk, a real folder of that name): no run fails
         for it.
     """
+    if run_path.parent.name != RESULTS:
+        return False
     link, temporary = run_path.parent / "latest", run_path.parent / f".latest.{os.getpid()}.tmp"
     try:
         temporary.unlink(missing_ok=True)
