@@ -1,0 +1,24 @@
+"""What all tests share. Torch is imported by those tests alone that need it."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, and for every process that a test starts
+settings.register_profile("terrarium", deadline=None, derandomize=True)  # no test fails on a busy machine
+settings.load_profile("terrarium")
+
+if TYPE_CHECKING:
+    from terrarium.data.dataset import Dataset
+
+
+@pytest.fixture(scope="session")
+def footage(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Moving squares of 64x64, with true actions."""
+    from tiny_world import store_footage
+
+    return store_footage(tmp_path_factory.mktemp("footage") / "squares")
