@@ -89,6 +89,7 @@ class LatentActionsConfig(StageConfig):
         2, description="past changes that the decoder sees"
     )
     past_dropout: Fraction = Field(0.5, description="how often they are hidden from it")
+    soft_share: Fraction = Field(0.5, description="share of training samples whose code is not rounded")
 
 
 class DynamicsConfig(StageConfig):
@@ -138,9 +139,9 @@ class Config(Section):
 PRESETS: dict[str, dict[str, Any]] = {
     # Two CPU cores, a quarter of an hour.
     "quick": {
-        "video_tokenizer": {"steps": 900, "batch_size": 32, "clip_frames": 2, "learning_rate": 2e-3},
-        "latent_actions": {"steps": 600, "batch_size": 16, "clip_frames": 7, "learning_rate": 1e-3},
-        "dynamics": {"steps": 900, "batch_size": 8, "clip_frames": 12, "learning_rate": 2e-3},
+        "video_tokenizer": {"steps": 600, "batch_size": 32, "clip_frames": 2, "learning_rate": 2e-3},
+        "latent_actions": {"steps": 450, "batch_size": 16, "clip_frames": 7, "learning_rate": 2e-3},
+        "dynamics": {"steps": 700, "batch_size": 8, "clip_frames": 12, "learning_rate": 2e-3},
     },
     # A laptop overnight, or one small GPU for an hour or two.
     "small": {

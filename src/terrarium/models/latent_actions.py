@@ -13,6 +13,7 @@ from terrarium.models.step_result import StepResult
 from terrarium.models.tokenizer import pool_frames
 
 CONDITION = 64  # width of the embedded action
+MIN_LOG_VARIANCE = -8.0  # a deviation of about 5 of 255 levels
 STAY = 3.0  # bias of the decoder's displacement zero: it starts by copying the last frame
 
 
@@ -33,7 +34,7 @@ class LatentActions(nn.Module):
         super().__init__()
         self.config = config
         self.encoder = _Encoder(config)
-        self.quantizer = BinaryQuantizer(config.bits)
+        self.quantizer = BinaryQuantizer(config.bits, config.soft_share)
         self.decoder = _Decoder(config)
 
     @property
@@ -62,31 +63,56 @@ class LatentActions(nn.Module):
 
         The first `past_frames` changes only serve as past, so T' = T - 1 - past_frames.
         """
+        return self._predict(self.pool(video_BTCHW), signs_BTA)[0]
+
+    def forward(self, video_BTCHW: Tensor) -> StepResult:
+        """Encode and predict clips (B, T, 3, H, W) in [0, 1].
+
+        The loss is the negative log-likelihood of the next frame under a normal distribution whose variance
+        the decoder predicts for each pixel (Kendall and Gal 2017, section 3.1), up to a constant, weighted to
+        what moves. So noise that nothing could predict (a flickering texture) has little say, and a small
+        shift of an edge, which an action explains, has much.
+        """
+        signs_BTA, codes_BT = self.encode(video_BTCHW)
         small = self.pool(video_BTCHW)
-        past = self.config.past_frames
+        predicted, log_variance = self._predict(small, signs_BTA)
+        loss = likelihood_loss(small, predicted, log_variance).mean()
+        error = self.error(video_BTCHW, predicted).mean().detach()
+        return StepResult(loss, {"squared_error": error, **_code_use(codes_BT, self.codes)})
+
+    def error(self, video_BTCHW: Tensor, predicted: Tensor) -> Tensor:
+        """Squared error x 100 of pooled pixels in 0..1, weighted to what moves, per clip and step (B, T')."""
+        small = self.pool(video_BTCHW)
+        squared = (predicted - small[:, -predicted.shape[1] :]) ** 2
+        error_BT: Tensor = 100 * (_motion_weight(small, predicted.shape[1]) * squared).mean((2, 3, 4))
+        return error_BT
+
+    def _predict(self, small: Tensor, signs_BTA: Tensor) -> tuple[Tensor, Tensor]:
+        """Means (B, T', 3, h, w) and logarithms of variances (B, T', 1, h, w) from pooled clips."""
+        past, batch = self.config.past_frames, small.shape[0]
         changes = small[:, 1:] - small[:, :-1]
         count = small.shape[1] - 1 - past
         last = small[:, past:-1].flatten(0, 1)
         # changes[:, past - 1 - k : ...] is the change k steps before the one that is to be predicted
         earlier = [changes[:, past - 1 - k : past - 1 - k + count].flatten(0, 1) for k in range(past)]
-        predicted: Tensor = self.decoder(last, earlier, signs_BTA[:, past:].flatten(0, 1))
-        return _as_clips(predicted, small.shape[0])
+        mean, log_variance = self.decoder(last, earlier, signs_BTA[:, past:].flatten(0, 1))
+        return _as_clips(mean, batch), _as_clips(log_variance, batch)
 
-    def forward(self, video_BTCHW: Tensor) -> StepResult:
-        """Encode and predict clips (B, T, 3, H, W) in [0, 1]; the loss is of what moves."""
-        signs_BTA, codes_BT = self.encode(video_BTCHW)
-        predicted = self.predict(video_BTCHW, signs_BTA)
-        loss = self.error(video_BTCHW, predicted).mean()
-        return StepResult(loss, _code_use(codes_BT, self.codes))
 
-    def error(self, video_BTCHW: Tensor, predicted: Tensor) -> Tensor:
-        """Squared error per clip and step (B, T'), weighted to what moves, 1e-2 of full scale squared."""
-        small = self.pool(video_BTCHW)
-        truth = small[:, -predicted.shape[1] :]
-        before = small[:, -predicted.shape[1] - 1 : -1]
-        weight = _as_clips(_motion_weight(before.flatten(0, 1), truth.flatten(0, 1)), truth.shape[0])
-        error_BT: Tensor = 100 * (weight * (predicted - truth) ** 2).mean((2, 3, 4))
-        return error_BT
+def likelihood_loss(small: Tensor, predicted: Tensor, log_variance: Tensor) -> Tensor:
+    """Negative log-likelihood per clip and step (B, T'), weighted to what moves; nats per pixel, less a
+    constant.
+
+    Args:
+        small: pooled clips (B, T, 3, h, w), of which the last T' frames are predicted.
+        predicted: means (B, T', 3, h, w).
+        log_variance: (B, T', 1, h, w), clamped to what 8-bit footage can have.
+    """
+    squared = ((predicted - small[:, -predicted.shape[1] :]) ** 2).mean(2, keepdim=True)
+    log_variance = log_variance.clamp(MIN_LOG_VARIANCE, 0)
+    nats = 0.5 * (squared / log_variance.exp() + log_variance)
+    loss_BT: Tensor = (_motion_weight(small, predicted.shape[1]) * nats).mean((2, 3, 4))
+    return loss_BT
 
 
 class _Encoder(nn.Module):
@@ -120,7 +146,8 @@ class _Encoder(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """The last pooled frame, past changes and signs to the next frame (N, 3, h, w)."""
+    """The last pooled frame, past changes and signs to the next frame (N, 3, h, w), and how sure it is:
+    the logarithm of each pixel's variance (N, 1, h, w)."""
 
     def __init__(self, config: LatentActionsConfig) -> None:
         super().__init__()
@@ -134,14 +161,15 @@ class _Decoder(nn.Module):
         self.high = ConditionedConv(wide + width, wide, CONDITION)
         self.motion = nn.Conv2d(wide, self.displacements, 1)
         self.global_motion = nn.Linear(CONDITION, self.displacements)
-        self.residual = nn.Conv2d(wide, 12, 1)
+        self.residual = nn.Conv2d(wide, 16, 1)  # for each 2x2 block: 3 colours and a variance
         for layer in (self.motion, self.global_motion, self.residual):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
         with torch.no_grad():
             self.global_motion.bias[self.displacements // 2] = STAY
+            self.residual.bias[12:] = MIN_LOG_VARIANCE / 2  # type: ignore[index]
 
-    def forward(self, last_NCHW: Tensor, changes: list[Tensor], signs_NA: Tensor) -> Tensor:
+    def forward(self, last_NCHW: Tensor, changes: list[Tensor], signs_NA: Tensor) -> tuple[Tensor, Tensor]:
         condition_NE = self.embed(signs_NA)
         stem = F.silu(self.stem(torch.cat([last_NCHW - 0.5, *self._maybe_hidden(changes)], 1)))
         low = F.silu(self.down(stem))
@@ -151,7 +179,8 @@ class _Decoder(nn.Module):
         high = self.high(torch.cat([up, stem], 1), condition_NE)
         logits = self.motion(high) + self.global_motion(condition_NE)[:, :, None, None]
         moved = _move(last_NCHW, torch.softmax(logits, 1), self.radius)
-        return moved + F.pixel_shuffle(self.residual(high), 2)
+        residual = F.pixel_shuffle(self.residual(high), 2)
+        return moved + residual[:, :3], residual[:, 3:]
 
     def _maybe_hidden(self, changes: list[Tensor]) -> list[Tensor]:
         if not (self.training and self.past_dropout):
@@ -198,10 +227,12 @@ def _move(frame_NCHW: Tensor, mixture_NKhw: Tensor, radius: int) -> Tensor:
     return moved.flatten(-2).flatten(-3, -2)
 
 
-def _motion_weight(before_NCHW: Tensor, after_NCHW: Tensor) -> Tensor:
-    """Per pixel (N, 1, h, w): 0.2 where nothing moves, about 1 on average, more where much does."""
-    change = F.avg_pool2d((after_NCHW - before_NCHW).abs().mean(1, keepdim=True), 5, 1, 2)
-    return 0.2 + change / (change.mean((1, 2, 3), keepdim=True) + 0.02)
+def _motion_weight(small: Tensor, count: int) -> Tensor:
+    """Per pixel of the last `count` frames (B, count, 1, h, w): 0.2 where nothing moves, about 1 on average."""
+    change = (small[:, -count:] - small[:, -count - 1 : -1]).abs().mean(2).flatten(0, 1)[:, None]
+    blurred = F.avg_pool2d(change, 5, 1, 2)
+    weight = 0.2 + blurred / (blurred.mean((1, 2, 3), keepdim=True) + 0.02)
+    return _as_clips(weight, small.shape[0])
 
 
 def _code_use(codes_BT: Tensor, codes: int) -> dict[str, Tensor]:

@@ -62,13 +62,18 @@ class BinaryQuantizer(nn.Module):
     plain signs of tanh collapse to one code within seconds (docs/log.md). In evaluation the running
     statistics are used.
 
+    In training a random share of the samples is not rounded. A soft feature carries the size of a movement
+    with its sign, so the direction is found by plain gradients; rounded ones alone find how much moves, and
+    not where to.
+
     Args:
         bits: A, features per code; there are 2 ** A codes.
+        soft_share: share of the training samples that stay soft, 0 to 1.
     """
 
-    def __init__(self, bits: int) -> None:
+    def __init__(self, bits: int, soft_share: float = 0.0) -> None:
         super().__init__()
-        self.bits = bits
+        self.bits, self.soft_share = bits, soft_share
         self.norm = nn.BatchNorm1d(bits, affine=False, momentum=0.05)
         self.register_buffer("powers", 2 ** torch.arange(bits), persistent=False)
         self.powers: Tensor
@@ -77,12 +82,17 @@ class BinaryQuantizer(nn.Module):
         """Quantize features (N, A).
 
         Returns:
-            signs (N, A), -1 or 1, with the gradient of tanh; codes (N), int64 from 0 to 2 ** A - 1.
+            signs (N, A), -1 or 1 (soft ones between), with the gradient of tanh; codes (N), int64 from 0 to
+            2 ** A - 1.
         """
         soft_NA = torch.tanh(self.norm(features_NA))
         hard_NA = torch.where(soft_NA >= 0, 1.0, -1.0)
         codes_N = ((hard_NA > 0) * self.powers).sum(-1)
-        return soft_NA + (hard_NA - soft_NA).detach(), codes_N
+        signs_NA = soft_NA + (hard_NA - soft_NA).detach()
+        if self.training and self.soft_share:
+            stays_N1 = torch.rand(len(soft_NA), 1, device=soft_NA.device) < self.soft_share
+            signs_NA = torch.where(stays_N1, soft_NA, signs_NA)
+        return signs_NA, codes_N
 
     def to_signs(self, codes: Tensor) -> Tensor:
         """Codes (...) to signs (..., A)."""

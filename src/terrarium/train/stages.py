@@ -19,7 +19,7 @@ from terrarium.data.loader import ClipSampler, windows
 from terrarium.data.tokens import TokenClips, TokenSampler, TokenStore
 from terrarium.models.build import build_dynamics, build_latent_actions, build_tokenizer
 from terrarium.models.dynamics import Dynamics
-from terrarium.models.latent_actions import LatentActions
+from terrarium.models.latent_actions import LatentActions, likelihood_loss
 from terrarium.models.tokenizer import VideoTokenizer, to_uint8, to_unit
 from terrarium.models.world import World
 from terrarium.train.pictures import Picture
@@ -98,7 +98,7 @@ def latent_actions_stage(config: Config, dataset: Dataset, device: torch.device)
         clips,
         functools.partial(_video_inputs, device),
         functools.partial(_draw_latent_actions, probe_BTHWC, device),
-        "squared error of pooled pixels in 0..1, x100, moving ones weighted",
+        "negative log-likelihood of a pooled pixel in nats, less a constant, moving ones weighted",
         copy_last_error(model, clips, device),
     )
 
@@ -164,10 +164,11 @@ def mean_frame_error(dataset: Dataset) -> float:
 
 
 def copy_last_error(model: LatentActions, clips: ClipSampler, device: torch.device) -> float:
-    """The loss of copying the last frame, over the batch of step 0."""
-    video_BTCHW = _to_video(clips.batch(0).video_BTHWC, device)
-    last = model.pool(video_BTCHW)[:, model.config.past_frames : -1]
-    return float(model.error(video_BTCHW, last).mean())
+    """The loss of copying the last frame with the variance that suits it best, over the batch of step 0."""
+    small = model.pool(_to_video(clips.batch(0).video_BTHWC, device))
+    last = small[:, model.config.past_frames : -1]
+    variance = ((last - small[:, -last.shape[1] :]) ** 2).mean()
+    return float(likelihood_loss(small, last, variance.log().expand_as(last[:, :, :1])).mean())
 
 
 Model = TypeVar("Model", bound=nn.Module)
