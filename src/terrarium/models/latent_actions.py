@@ -228,7 +228,7 @@ def _move(frame_NCHW: Tensor, mixture_NKhw: Tensor, radius: int) -> Tensor:
 
 
 def _motion_weight(small: Tensor, count: int) -> Tensor:
-    """Per pixel of the last `count` frames (B, count, 1, h, w): 0.2 where nothing moves, about 1 on average."""
+    """Per pixel of the last `count` frames (B, count, 1, h, w): 0.2 where nothing moves, 1 on average."""
     change = (small[:, -count:] - small[:, -count - 1 : -1]).abs().mean(2).flatten(0, 1)[:, None]
     blurred = F.avg_pool2d(change, 5, 1, 2)
     weight = 0.2 + blurred / (blurred.mean((1, 2, 3), keepdim=True) + 0.02)
