@@ -63,7 +63,10 @@ class TokenStore:
         Raises:
             DataError: the disk can't be written.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from error
         for done, episode in enumerate(episodes):
             progress(done, len(episodes))
             if not self._is_whole(episode):
@@ -107,8 +110,11 @@ class TokenStore:
             staging.rename(self._file(episode))
         except OSError as error:
             staging.unlink(missing_ok=True)
-            why = os.strerror(error.errno) if error.errno else str(error)
-            raise DataError(f"{self.path} can't be written: {why}", "Free some space and resume.") from error
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> DataError:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        return DataError(f"{self.path} can't be written: {why}", "Free some space and resume.")
 
 
 class TokenSampler:
