@@ -13,6 +13,7 @@ from terrarium.errors import TerrariumError, UsageError
 
 if TYPE_CHECKING:
     from terrarium.config import Config
+    from terrarium.progress import ConsoleProgress
     from terrarium.run.folder import RunFolder
 
 PORT = 8400
@@ -49,7 +50,7 @@ def main() -> None:
 @click.option("--run", type=FOLDER, help="Folder of the run; a new one in results/ by default.")
 @click.option("--env", default=DEMO_ENV, show_default=True, help="Gymnasium environment to record.")
 @click.option("--frames", default=DEMO_FRAMES, show_default=True, type=click.IntRange(min=100))
-@click.option("--preset", default="quick", show_default=True)
+@click.option("--preset", help="quick (the default), small or base.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a setting.")
 @click.option("--no-play", is_flag=True, help="End instead of serving the world.")
 @click.option("--port", default=PORT, show_default=True, type=click.IntRange(0, 65535))
@@ -57,7 +58,7 @@ def demo(
     run: Path | None,
     env: str,
     frames: int,
-    preset: str,
+    preset: str | None,
     assignments: tuple[str, ...],
     no_play: bool,
     port: int,
@@ -65,7 +66,7 @@ def demo(
     """Footage, three stages, scores, the report, and a world to play."""
     from terrarium.progress import ConsoleProgress
 
-    config = _config(preset, assignments)
+    config = _config(run, preset, assignments)
     run = run or _new_run()
     data = run / "footage"
     with ConsoleProgress() as progress:
@@ -76,10 +77,10 @@ def demo(
                 env,
                 data,
                 frames=frames,
-                seed=config.seed,
+                seed=config.seed if config else 0,
                 progress=lambda done, total: progress.update(f"recording {env}", done, total),
             )
-        finished = _train(run, data, config, progress)
+        finished = _train(run, data, config, progress, "demo")
         if finished is None:
             return
         from terrarium.pipeline import score
@@ -159,10 +160,9 @@ def train(data: Path | None, run: Path | None, preset: str | None, assignments: 
 
     if data is None and run is None:
         raise UsageError("nothing says what to train on", "Give --data DATASET, or --run DIR to resume.")
-    resumes = run is not None and (run / "run.json").exists() and preset is None and not assignments
-    config = None if resumes else _config(preset or "quick", assignments)
+    config = _config(run, preset, assignments)
     with ConsoleProgress() as progress:
-        finished = _train(run or _new_run(), data, config, progress)
+        finished = _train(run or _new_run(), data, config, progress, "train")
     if finished is not None:
         click.echo(f"report: {finished.path / 'report.html'}")
 
@@ -220,11 +220,14 @@ def export(run: Path, out: Path) -> None:
         click.echo(path)
 
 
-def _config(preset: str, assignments: tuple[str, ...]) -> Config:
+def _config(run: Path | None, preset: str | None, assignments: tuple[str, ...]) -> Config | None:
+    """What was asked for; None where a run exists and nothing was: it goes on with what it has."""
     from terrarium.config import override
     from terrarium.config import preset as named_preset
 
-    return override(named_preset(preset), assignments)
+    if run is not None and (run / "run.json").exists() and preset is None and not assignments:
+        return None
+    return override(named_preset(preset or "quick"), assignments)
 
 
 def _new_run() -> Path:
@@ -239,7 +242,9 @@ def _open(run: Path) -> RunFolder:
     return RunFolder.open(run)
 
 
-def _train(run: Path, data: Path | None, config: Config | None, progress: Any) -> RunFolder | None:
+def _train(
+    run: Path, data: Path | None, config: Config | None, progress: ConsoleProgress, verb: str
+) -> RunFolder | None:
     """The trained run, or None where it was asked to stop before the end."""
     from terrarium.pipeline import train as train_run
     from terrarium.train.loop import Interrupted
@@ -247,7 +252,7 @@ def _train(run: Path, data: Path | None, config: Config | None, progress: Any) -
     try:
         return train_run(run, data, config, progress)
     except Interrupted as stopped:
-        progress.say(f"{stopped}; the same command goes on from there")
+        progress.say(f"{stopped}. Go on with: terrarium {verb} --run {run}")
         return None
 
 

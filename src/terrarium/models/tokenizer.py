@@ -93,7 +93,6 @@ def _decoder(width: int, dimensions: int) -> nn.Sequential:
         _upsample(4 * width, 2 * width),
         ConvBlock(2 * width),
         _upsample(2 * width, width),
-        ConvBlock(width),
         nn.GroupNorm(8, width),
         nn.SiLU(),
         nn.Conv2d(width, 12, 3, padding=1),
