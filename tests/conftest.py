@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,23 @@ settings.register_profile("terrarium", deadline=None, derandomize=True)  # no te
 settings.load_profile("terrarium")
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from terrarium.data.dataset import Dataset
+
+
+@pytest.fixture(autouse=True)
+def _denormals() -> Iterator[None]:
+    """Training lets the processor flush them, for the whole process; Hypothesis refuses to work like that."""
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
+
+
+@pytest.fixture
+def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody pulls the plug here, and waiting for disks takes time."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 @pytest.fixture(scope="session")

@@ -129,7 +129,6 @@ class Config(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    compile: bool = False
     video_tokenizer: VideoTokenizerConfig
     latent_actions: LatentActionsConfig
     dynamics: DynamicsConfig
