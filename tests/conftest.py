@@ -35,7 +35,7 @@ def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def footage(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Moving squares of 64x64, with true actions."""
+    """Moving squares of 32x32, with true actions."""
     from tiny_world import store_footage
 
-    return store_footage(tmp_path_factory.mktemp("footage") / "squares")
+    return store_footage(tmp_path_factory.mktemp("footage") / "squares", (32, 32))
