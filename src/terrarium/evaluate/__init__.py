@@ -1,0 +1,7 @@
+"""Scores of a trained run on held-out footage. Every figure stands beside the floor that it must beat."""
+
+from __future__ import annotations
+
+from terrarium.evaluate.scores import evaluate
+
+__all__ = ["evaluate"]

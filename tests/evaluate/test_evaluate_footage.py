@@ -1,0 +1,131 @@
+"""Which footage is scored: evenly spread, never overlapping where it counts, never out of bounds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from evaluation_samples import play_square, store_squares
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from terrarium.data.dataset import Episode
+from terrarium.evaluate.footage import (
+    Place,
+    batches,
+    chunks,
+    evenly,
+    first_actions,
+    mean_frame,
+    read,
+    spread_clips,
+    spread_places,
+)
+
+QUICK = settings(max_examples=50, deadline=None)
+Lengths = st.lists(st.integers(1, 40), min_size=1, max_size=12)
+
+
+def episodes(*lengths: int) -> list[Episode]:
+    """Episodes whose frames say where they are from."""
+    made = []
+    for index, frames in enumerate(lengths):
+        frames_THWC = np.zeros((frames, 1, 1, 3), np.uint8)
+        frames_THWC[..., 0], frames_THWC[..., 1] = index, np.arange(frames)[:, None, None]
+        made.append(Episode(frames_THWC, "numbers", index))
+    return made
+
+
+@QUICK
+@given(total=st.integers(0, 500), count=st.integers(1, 600))
+def test_evenly_spaced_numbers_are_distinct_and_in_range(total: int, count: int) -> None:
+    chosen = evenly(total, count)
+    assert len(chosen) == min(total, count) == len(set(chosen.tolist()))
+    assert all(0 <= number < total for number in chosen)
+    gaps = np.diff(chosen)
+    assert not len(gaps) or gaps.max() - gaps.min() <= 1
+
+
+@QUICK
+@given(lengths=Lengths, frames=st.integers(1, 10), count=st.integers(1, 100))
+def test_places_lie_within_their_episodes_and_are_distinct(
+    lengths: list[int], frames: int, count: int
+) -> None:
+    places = spread_places(episodes(*lengths), frames, count)
+    there = sum(max(0, length - frames + 1) for length in lengths)
+    assert len(places) == min(count, there)
+    assert len({(place.episode.index, place.start) for place in places}) == len(places)
+    assert all(place.start + frames <= len(place.episode) for place in places)
+
+
+@QUICK
+@given(lengths=Lengths, context=st.integers(1, 8), horizon=st.integers(1, 20), count=st.integers(1, 40))
+def test_clips_fit_and_their_dreamed_parts_never_overlap(
+    lengths: list[int], context: int, horizon: int, count: int
+) -> None:
+    clips = spread_clips(episodes(*lengths), context, horizon, count)
+    dreamed = [
+        (clip.episode.index, clip.start + clip.context + step) for clip in clips for step in range(horizon)
+    ]
+    assert len(clips) <= count
+    assert len(dreamed) == len(set(dreamed))
+    for clip in clips:
+        assert 1 <= clip.context <= context
+        assert clip.frames == clip.context + horizon
+        assert clip.start + clip.frames <= len(clip.episode)
+        # only an episode that has no more gives less
+        assert clip.context == context or clip.frames == len(clip.episode)
+
+
+@QUICK
+@given(lengths=Lengths, count=st.integers(1, 12))
+def test_every_usable_episode_has_a_clip_where_there_are_clips_enough(lengths: list[int], count: int) -> None:
+    clips = spread_clips(episodes(*lengths), 4, 4, count)
+    usable = sum(length > 4 for length in lengths)
+    assert len({clip.episode.index for clip in clips}) == min(usable, count)
+
+
+def test_clips_are_shared_out_equally() -> None:
+    clips = spread_clips(episodes(100, 100, 9, 100), 4, 4, 13)
+    assert Counter(clip.episode.index for clip in clips) == {0: 4, 1: 4, 2: 1, 3: 4}
+
+
+def test_batches_hold_clips_of_one_context_and_lose_none() -> None:
+    clips = spread_clips(episodes(20, 6, 20, 7), 4, 4, 40)
+    together = list(batches(clips, 3))
+    assert all(len({clip.context for clip in batch}) == 1 and len(batch) <= 3 for batch in together)
+    assert sorted((c.episode.index, c.start) for batch in together for c in batch) == sorted(
+        (c.episode.index, c.start) for c in clips
+    )
+
+
+def test_frames_read_are_those_named() -> None:
+    first, second = episodes(10, 10)
+    frames = read([Place(first, 2, 3), Place(second, 7, 3)])
+    assert frames[..., 0, 0, 0].tolist() == [[0, 0, 0], [1, 1, 1]]
+    assert frames[..., 0, 0, 1].tolist() == [[2, 3, 4], [7, 8, 9]]
+
+
+def test_chunks_are_the_whole_in_order() -> None:
+    places = spread_places(episodes(300), 1, 300)
+    assert np.concatenate(list(chunks(places)))[:, 0, 0, 0, 1].tolist() == [t % 256 for t in range(300)]
+
+
+def test_the_mean_frame_is_the_mean_of_all_where_there_are_few() -> None:
+    some = episodes(3, 8)
+    assert mean_frame(some)[0, 0].tolist() == [round(8 / 11), round((3 + 28) / 11), 0]
+
+
+def test_first_actions_are_those_taken_on_the_first_frame(tmp_path: Path) -> None:
+    dataset = store_squares(tmp_path / "squares")
+    places = spread_places(dataset.held_out, 2, 11)
+    expected = [play_square(30, place.episode.index)[1][place.start] for place in places]
+    assert first_actions(places).tolist() == expected
+    assert len(set(expected)) > 1
+
+
+@pytest.mark.parametrize("lengths", [(4,), (1, 2, 3, 4)])
+def test_no_clip_comes_of_episodes_that_are_too_short(lengths: tuple[int, ...]) -> None:
+    assert spread_clips(episodes(*lengths), 4, 4, 10) == []
