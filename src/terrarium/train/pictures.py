@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from terrarium.errors import RunError
+from terrarium.run import disk
 from terrarium.run.folder import StageFolder, write_json
 
 if TYPE_CHECKING:
@@ -34,14 +37,23 @@ class Picture:
 
 
 def save_picture(picture: Picture, folder: StageFolder, step: int) -> None:
-    """Write `<name>_step_<step>.png` and its sidecar `.json` into the stage's visualizations."""
+    """Write `<name>_step_<step>.png` and its sidecar `.json` into the stage's visualizations.
+
+    Raises:
+        RunError: the disk can't be written.
+    """
     clips, frames, height, width, _ = picture.truth_BTHWC.shape
     rows_RTHWC = np.stack([picture.truth_BTHWC, picture.model_BTHWC], 1).reshape(
         2 * clips, frames, height, width, 3
     )
     path = folder.visualizations_path / f"{picture.name}_step_{step}.png"
-    folder.visualizations_path.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(_grid(rows_RTHWC)).save(path)
+    png = io.BytesIO()
+    Image.fromarray(_grid(rows_RTHWC)).save(png, "png")
+    try:
+        folder.visualizations_path.mkdir(parents=True, exist_ok=True)
+        disk.write_atomically(path, png.getvalue())  # a reader of a run that is alive sees no half picture
+    except OSError as error:
+        raise RunError(f"{path} can't be written: {disk.why(error)}", "Free some space and resume") from error
     sidecar = {
         "format": 1,
         "stage": folder.name,
