@@ -25,8 +25,8 @@ def evaluate(run: RunFolder, *, progress: Callable[[str], None]) -> dict[str, ob
 
     Training episodes serve to fit what is compared with: the code -> action map, the majority action, the
     supervised inverse model and the mean frame. Equal runs give equal scores, but for the times under
-    `play`. A figure that can't be measured is null, with the reason beside it. `docs/run-folder.md` lists
-    the keys; the functions called here say what they mean.
+    `play`. A figure that can't be measured is null, with the reason beside it. What each figure means is
+    said by the function that measures it.
 
     Args:
         run: with a valid checkpoint of each stage.
