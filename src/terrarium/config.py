@@ -84,7 +84,7 @@ class LatentActionsConfig(StageConfig):
     motion_size: Annotated[int, Field(ge=8, le=256)] = Field(
         32, description="frames are pooled to this height"
     )
-    radius: Annotated[int, Field(ge=1, le=8)] = Field(3, description="largest displacement, in pooled pixels")
+    radius: Annotated[int, Field(ge=1, le=8)] = Field(2, description="largest displacement, in pooled pixels")
     past_frames: Annotated[int, Field(ge=0, le=8)] = Field(
         2, description="past changes that the decoder sees"
     )
@@ -139,8 +139,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     # Two CPU cores, a quarter of an hour.
     "quick": {
         "video_tokenizer": {"steps": 600, "batch_size": 32, "clip_frames": 2, "learning_rate": 2e-3},
-        "latent_actions": {"steps": 450, "batch_size": 16, "clip_frames": 7, "learning_rate": 2e-3},
-        "dynamics": {"steps": 700, "batch_size": 8, "clip_frames": 12, "learning_rate": 2e-3},
+        "latent_actions": {"steps": 1200, "batch_size": 16, "clip_frames": 7, "learning_rate": 2e-3},
+        "dynamics": {"steps": 800, "batch_size": 8, "clip_frames": 12, "learning_rate": 2e-3},
     },
     # A laptop overnight, or one small GPU for an hour or two.
     "small": {
@@ -202,7 +202,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "clip_frames": 9,
             "learning_rate": 1e-3,
             "width": 64,
-            "motion_size": 64,
+            "motion_size": 32,
             "checkpoint_every": 1000,
             "picture_every": 2500,
             "warmup_steps": 500,

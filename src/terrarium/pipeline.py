@@ -18,7 +18,7 @@ from terrarium.data.dataset import Dataset
 from terrarium.data.tokens import TokenStore
 from terrarium.doctor import write_report
 from terrarium.errors import DataError, RunError
-from terrarium.evaluate import evaluate
+from terrarium.evaluate import evaluate, open_footage
 from terrarium.models.build import (
     load_latent_actions,
     load_tokenizer,
@@ -62,7 +62,7 @@ def train(run_path: Path, data: Path | None, config: Config | None, progress: Co
     with RunLock(run_path):
         run = open_or_begin(run_path, data, config)
         point_latest(run.path)
-        dataset, config = open_data(run), run_config(run)
+        dataset, config = open_footage(run), run_config(run)
         device = choose_device(config.device)
         progress.say(f"run {run.path}\n{dataset.describe()}")
         try:
@@ -90,7 +90,7 @@ def serve_world(run: RunFolder, host: str, port: int, announce: Callable[[str], 
     from terrarium.play import create_app, serve
 
     world = World.load(run.path)
-    starts = [episode.frames_THWC[: world.context_frames] for episode in open_data(run).held_out]
+    starts = [episode.frames_THWC[: world.context_frames] for episode in open_footage(run).held_out]
     app = create_app(world, starts, labels=_labels(run), title=run.path.name, port=port)
     serve(app, host=host, port=port, announce=announce)
 
@@ -120,22 +120,6 @@ def open_or_begin(run_path: Path, data: Path | None, config: Config | None) -> R
     if data is None or config is None:
         raise RunError(f"{run_path} is not a run yet", "Give --data and --preset to begin one.")
     return RunFolder.create(run_path, facts=_facts(Dataset.open(data), config))
-
-
-def open_data(run: RunFolder) -> Dataset:
-    """The footage of a run: where it was, or beside the run's stages, where `demo` records it.
-
-    Raises:
-        RunError: it is not the footage that the run was started on.
-    """
-    moved = run.path / "footage"
-    dataset = Dataset.open(moved if moved.is_dir() and not run.data.exists() else run.data)
-    if dataset.fingerprint != run.facts.get("data_fingerprint"):
-        raise RunError(
-            f"{run.data} is not the footage that {run.path} was started on: its fingerprint differs",
-            "Put that footage back, or start another run.",
-        )
-    return dataset
 
 
 def _facts(dataset: Dataset, config: Config) -> dict[str, object]:

@@ -67,17 +67,18 @@ def evaluate(run: RunFolder, *, progress: Callable[[str], None]) -> dict[str, ob
 
 
 def open_footage(run: RunFolder) -> Dataset:
-    """The footage of a run.
+    """The footage of a run: where it was, or in the run's own folder, where `demo` records it.
 
     Raises:
         RunError: it is not what the run was started on.
         DataError: it is missing or damaged.
     """
-    dataset = Dataset.open(run.data)
+    moved = run.path / "footage"
+    dataset = Dataset.open(moved if moved.is_dir() and not run.data.exists() else run.data)
     expected = run.facts.get("data_fingerprint")
     if dataset.fingerprint != expected or (dataset.height, dataset.width) != frame_size(run):
         raise RunError(
-            f"the footage in {run.data} has fingerprint {dataset.fingerprint}, but {run.path} was trained "
+            f"the footage in {dataset.path} has fingerprint {dataset.fingerprint}, but {run.path} was trained "
             f"on footage with fingerprint {shown(expected)}",
             "Put the footage back that the run was trained on",
         )
