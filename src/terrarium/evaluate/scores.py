@@ -78,8 +78,8 @@ def open_footage(run: RunFolder) -> Dataset:
     expected = run.facts.get("data_fingerprint")
     if dataset.fingerprint != expected or (dataset.height, dataset.width) != frame_size(run):
         raise RunError(
-            f"the footage in {dataset.path} has fingerprint {dataset.fingerprint}, but {run.path} was trained "
-            f"on footage with fingerprint {shown(expected)}",
+            f"the footage in {dataset.path} has fingerprint {dataset.fingerprint}, but {run.path} was "
+            f"trained on footage with fingerprint {shown(expected)}",
             "Put the footage back that the run was trained on",
         )
     return dataset
