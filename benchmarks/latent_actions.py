@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from rich import box
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
 from terrarium.config import Config, override, preset
 from terrarium.data.dataset import Dataset, Episode
@@ -35,8 +34,8 @@ from terrarium.evaluate.association import (
     mutual_information,
 )
 from terrarium.evaluate.footage import chunks, first_actions, spread_places
+from terrarium.models.frames import to_video
 from terrarium.models.latent_actions import LatentActions
-from terrarium.models.tokenizer import to_unit
 from terrarium.train.loop import train_step
 from terrarium.train.stages import Stage, latent_actions_stage
 from terrarium.train.state import TrainState
@@ -113,11 +112,6 @@ def meetings(model: LatentActions, episodes: Sequence[Episode], actions: int) ->
         raise DataError("no episode has two frames", "Record longer footage.")
     codes_N = np.concatenate([model.encode(to_video(pairs))[1][:, 0].numpy() for pairs in chunks(places)])
     return count_pairs(codes_N, first_actions(places), model.codes, actions)
-
-
-def to_video(frames_BTHWC: NDArray[np.uint8]) -> Tensor:
-    """Clips to float (B, T, 3, H, W) in [0, 1]."""
-    return to_unit(torch.from_numpy(np.array(frames_BTHWC))).permute(0, 1, 4, 2, 3)
 
 
 @torch.inference_mode()

@@ -32,6 +32,8 @@ class Verbs(click.Group):
             _fail(str(error), error.exit_code)
         except BrokenPipeError:
             sys.exit(1)  # whoever read our output has left
+        except OSError as error:  # a disk that is full or fails, where no one else has a word for it
+            _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
 
 
 def _fail(text: str, code: int) -> NoReturn:
@@ -264,6 +266,6 @@ def _play(run: RunFolder, host: str, port: int) -> None:
 
 def _size(text: str) -> tuple[int, int]:
     height, cross, width = text.lower().partition("x")
-    if not (cross and height.isdigit() and width.isdigit()):
+    if not (cross and height.isdecimal() and width.isdecimal()):
         raise UsageError(f"--size {text!r} is not HEIGHTxWIDTH", "Write --size 64x64.")
     return int(height), int(width)

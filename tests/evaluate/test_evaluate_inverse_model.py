@@ -37,5 +37,5 @@ def test_it_is_seeded_and_leaves_the_callers_random_state_alone(squares: Dataset
 
 @pytest.mark.parametrize("size", [(8, 8), (64, 96), (128, 128)])
 def test_it_takes_frames_of_any_size(size: tuple[int, int]) -> None:
-    pairs = torch.zeros(2, 2, *size, 3, dtype=torch.uint8)
+    pairs = torch.zeros(2, 2, 3, *size)
     assert InverseModel(5)(pairs).shape == (2, 5)

@@ -106,7 +106,7 @@ def test_an_error_costs_more_where_something_moves() -> None:
 def test_the_measures_say_how_codes_are_used() -> None:
     model = make().train()
     measures = model(random_video(8, 5)).measures
-    assert set(measures) == {"action_entropy", "unique_actions", "codebook_usage"}
+    assert set(measures) == {"squared_error", "action_entropy", "unique_actions", "codebook_usage"}
     assert 0 < float(measures["action_entropy"]) <= math.log(8) + 1e-6
     assert float(measures["unique_actions"]) == 8 * float(measures["codebook_usage"])
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from terrarium.models.build import build_tokenizer
-from terrarium.models.tokenizer import VideoTokenizer, pool_frames, to_uint8, to_unit
+from terrarium.models.frames import pool_frames, to_frames, to_video
+from terrarium.models.tokenizer import VideoTokenizer
 from tiny_models import random_video, stirred
 from tiny_world import tiny_config
 
@@ -80,9 +82,11 @@ def test_without_motion_or_weight_the_loss_is_the_plain_squared_error() -> None:
 
 
 def test_bytes_survive_the_way_through_floats() -> None:
-    every = torch.arange(256, dtype=torch.uint8)
-    assert torch.equal(to_uint8(to_unit(every)), every)
-    assert to_uint8(torch.tensor([-1.0, 2.0])).tolist() == [0, 255]
+    every_HWC = np.arange(256 * 3, dtype=np.uint8).reshape(16, 16, 3)
+    video_CHW = to_video(every_HWC)
+    assert video_CHW.shape == (3, 16, 16)
+    assert (to_frames(video_CHW) == every_HWC).all()
+    assert to_frames(torch.tensor([-1.0, 2.0, 0.5]).view(3, 1, 1)).tolist() == [[[0, 255, 128]]]
 
 
 @pytest.mark.parametrize(

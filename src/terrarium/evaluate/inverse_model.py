@@ -14,7 +14,7 @@ from terrarium.data.clip import Clips
 from terrarium.data.dataset import Episode
 from terrarium.data.loader import ClipSampler
 from terrarium.evaluate.footage import Place, actions_by_episode, chunks, first_actions
-from terrarium.models.tokenizer import pool_frames, to_unit
+from terrarium.models.frames import pool_frames, to_video
 
 BATCH = 64
 WIDTH = 16
@@ -42,9 +42,8 @@ class InverseModel(nn.Module):
             nn.Linear(128, actions),
         )
 
-    def forward(self, pairs_N2HWC: Tensor) -> Tensor:
-        """Pairs of uint8 frames (N, 2, H, W, 3) to logits (N, actions)."""
-        video_N2CHW = to_unit(pairs_N2HWC).permute(0, 1, 4, 2, 3).contiguous()
+    def forward(self, video_N2CHW: Tensor) -> Tensor:
+        """Pairs of frames (N, 2, 3, H, W) in [0, 1] to logits (N, actions)."""
         before_NCHW, after_NCHW = (pool_frames(video_N2CHW[:, i], SIZE) for i in range(2))
         # differences are small; scaled, they start as large as the picture
         logits_NA: Tensor = self.layers(torch.cat([before_NCHW - 0.5, 4 * (after_NCHW - before_NCHW)], 1))
@@ -75,7 +74,7 @@ def supervised_accuracy(
     """
     model = _train(train, n_actions, steps, seed, device).eval()
     with torch.inference_mode():
-        named = [model(_to_device(pairs, device)).argmax(1).cpu().numpy() for pairs in chunks(held_out)]
+        named = [model(to_video(pairs, device)).argmax(1).cpu().numpy() for pairs in chunks(held_out)]
     return float((np.concatenate(named) == first_actions(held_out)).mean())
 
 
@@ -92,7 +91,7 @@ def _train(
     for step in range(steps):
         clips = sampler.batch(step)
         true_N = torch.from_numpy(_actions(clips, actions_of)).to(device)
-        loss = F.cross_entropy(model(_to_device(clips.video_BTHWC, device)), true_N)
+        loss = F.cross_entropy(model(to_video(clips.video_BTHWC, device)), true_N)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -104,10 +103,6 @@ def _actions(clips: Clips, actions_of: dict[int, NDArray[np.int64]]) -> NDArray[
     """The action on the first frame of each clip."""
     pairs = zip(clips.episode_B.tolist(), clips.start_B.tolist(), strict=True)
     return np.array([actions_of[index][start] for index, start in pairs], dtype=np.int64)
-
-
-def _to_device(frames: NDArray[np.uint8], device: torch.device) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(frames)).to(device)
 
 
 def _halving(inputs: int, outputs: int) -> list[nn.Module]:

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from terrarium.models.build import load_dynamics, load_latent_actions, load_tokenizer
 from terrarium.models.dynamics import Dynamics
+from terrarium.models.frames import to_frames, to_video
 from terrarium.models.latent_actions import LatentActions
-from terrarium.models.tokenizer import VideoTokenizer, to_uint8, to_unit
+from terrarium.models.tokenizer import VideoTokenizer
 from terrarium.models.world import World
 from terrarium.run.folder import RunFolder
 
@@ -58,8 +59,7 @@ class Trained:
 
     def to_video(self, frames_BTHWC: NDArray[np.uint8]) -> Tensor:
         """Clips to float (B, T, 3, H, W) in [0, 1] on the device."""
-        frames = torch.from_numpy(np.ascontiguousarray(frames_BTHWC)).to(self.device)
-        return to_unit(frames).permute(0, 1, 4, 2, 3).contiguous()
+        return to_video(frames_BTHWC, self.device)
 
     @torch.inference_mode()
     def reconstruct(self, frames_NHWC: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -107,5 +107,4 @@ class Trained:
 
     def paint(self, digits_NPD: Tensor) -> NDArray[np.uint8]:
         """Tokens, as digits, to frames (N, H, W, 3)."""
-        frames_NCHW = self.tokenizer.decode(self.tokenizer.quantizer.to_vectors(digits_NPD))
-        return to_uint8(frames_NCHW).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        return to_frames(self.tokenizer.decode(self.tokenizer.quantizer.to_vectors(digits_NPD)))

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from terrarium.config import LatentActionsConfig
 from terrarium.models.blocks import ConditionedConv
+from terrarium.models.frames import pool_frames
 from terrarium.models.quantizer import BinaryQuantizer
 from terrarium.models.step_result import StepResult
-from terrarium.models.tokenizer import pool_frames
 
 CONDITION = 64  # width of the embedded action
 MIN_LOG_VARIANCE = -8.0  # a deviation of about 5 of 255 levels

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from terrarium.config import VideoTokenizerConfig
@@ -103,19 +102,3 @@ def _decoder(width: int, dimensions: int) -> nn.Sequential:
 def _upsample(inputs: int, outputs: int) -> nn.Sequential:
     """Twice the height and width; a 1x1 convolution before the shuffle keeps it cheap."""
     return nn.Sequential(nn.Conv2d(inputs, 4 * outputs, 1), nn.PixelShuffle(2))
-
-
-def to_unit(frames: Tensor) -> Tensor:
-    """Frames of any shape from uint8 to float32 in [0, 1]."""
-    return frames.float() / 255
-
-
-def to_uint8(frames: Tensor) -> Tensor:
-    """Frames of any shape from [0, 1] (clamped) to uint8."""
-    return (frames.clamp(0, 1) * 255).round().to(torch.uint8)
-
-
-def pool_frames(frames_NCHW: Tensor, height: int) -> Tensor:
-    """Average frames down by a whole factor to at least `height`; smaller frames stay as they are."""
-    factor = max(1, min(frames_NCHW.shape[-2], frames_NCHW.shape[-1]) // height)
-    return F.avg_pool2d(frames_NCHW, factor) if factor > 1 else frames_NCHW

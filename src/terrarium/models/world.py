@@ -14,8 +14,9 @@ from terrarium.errors import DataError, UsageError
 from terrarium.models.build import load_dynamics, load_latent_actions, load_tokenizer
 from terrarium.models.device import choose_device
 from terrarium.models.dynamics import Dynamics, Past
+from terrarium.models.frames import to_frames, to_video
 from terrarium.models.latent_actions import LatentActions
-from terrarium.models.tokenizer import VideoTokenizer, to_uint8, to_unit
+from terrarium.models.tokenizer import VideoTokenizer
 from terrarium.run.folder import RunFolder
 
 
@@ -149,8 +150,7 @@ class World:
         Raises:
             UsageError: there is no such code, or the world was not reset before.
         """
-        frame_HWC = to_uint8(self._decode(self._step_tokens(code))[0]).permute(1, 2, 0)
-        return frame_HWC.contiguous().cpu().numpy()
+        return to_frames(self._decode(self._step_tokens(code))[0])
 
     @torch.inference_mode()
     def step_tokens(self, code: int) -> None:
@@ -200,6 +200,4 @@ class World:
             )
         if not math.prod(frames_THWC.shape):
             raise DataError("there are no frames to start from")
-        return (
-            to_unit(torch.from_numpy(np.array(frames_THWC)).to(self._device)).permute(0, 3, 1, 2).contiguous()
-        )
+        return to_video(frames_THWC, self._device)

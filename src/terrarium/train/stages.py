@@ -19,8 +19,9 @@ from terrarium.data.loader import ClipSampler, windows
 from terrarium.data.tokens import TokenClips, TokenSampler, TokenStore
 from terrarium.models.build import build_dynamics, build_latent_actions, build_tokenizer
 from terrarium.models.dynamics import Dynamics
+from terrarium.models.frames import to_frames, to_video
 from terrarium.models.latent_actions import LatentActions, likelihood_loss
-from terrarium.models.tokenizer import VideoTokenizer, to_uint8, to_unit
+from terrarium.models.tokenizer import VideoTokenizer
 from terrarium.models.world import World
 from terrarium.train.pictures import Picture
 from terrarium.train.state import seed_step
@@ -137,7 +138,7 @@ def encode_episode(
     with torch.inference_mode():
         for start in range(0, len(frames_THWC), ENCODE_FRAMES):
             # one frame more than is tokenized, for the action that leads over the edge
-            video_1TCHW = _to_video(frames_THWC[None, start : start + ENCODE_FRAMES + 1], device)
+            video_1TCHW = to_video(frames_THWC[None, start : start + ENCODE_FRAMES + 1], device)
             _, digits_TPD = tokenizer.encode(video_1TCHW[0, :ENCODE_FRAMES])
             tokens.append(tokenizer.quantizer.to_tokens(digits_TPD).cpu().numpy().astype(np.uint16))
             if video_1TCHW.shape[1] > 1:
@@ -165,7 +166,7 @@ def mean_frame_error(dataset: Dataset) -> float:
 
 def copy_last_error(model: LatentActions, clips: ClipSampler, device: torch.device) -> float:
     """The loss of copying the last frame with the variance that suits it best, over the batch of step 0."""
-    small = model.pool(_to_video(clips.batch(0).video_BTHWC, device))
+    small = model.pool(to_video(clips.batch(0).video_BTHWC, device))
     last = small[:, model.config.past_frames : -1]
     variance = ((last - small[:, -last.shape[1] :]) ** 2).mean()
     return float(likelihood_loss(small, last, variance.log().expand_as(last[:, :, :1])).mean())
@@ -179,17 +180,8 @@ def _seeded(config: Config, name: str, build: Callable[[], Model]) -> Model:
     return build()
 
 
-def _to_video(frames_BTHWC: NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Clips of uint8 (B, T, H, W, 3) to float (B, T, 3, H, W) in [0, 1]."""
-    return to_unit(torch.from_numpy(np.array(frames_BTHWC)).to(device)).permute(0, 1, 4, 2, 3).contiguous()
-
-
-def _to_frames(video_BTCHW: Tensor) -> NDArray[np.uint8]:
-    return to_uint8(video_BTCHW).permute(0, 1, 3, 4, 2).cpu().numpy()
-
-
 def _video_inputs(device: torch.device, batch: Clips) -> tuple[Tensor, ...]:
-    return (_to_video(batch.video_BTHWC, device),)
+    return (to_video(batch.video_BTHWC, device),)
 
 
 def _token_inputs(tokenizer: VideoTokenizer, device: torch.device, batch: TokenClips) -> tuple[Tensor, ...]:
@@ -200,22 +192,22 @@ def _token_inputs(tokenizer: VideoTokenizer, device: torch.device, batch: TokenC
 @torch.inference_mode()
 def _draw_tokenizer(probe_BTHWC: NDArray[np.uint8], device: torch.device, model: nn.Module) -> Picture:
     assert isinstance(model, VideoTokenizer)  # noqa: S101 - for the type checker
-    video_BTCHW = _to_video(probe_BTHWC, device)
+    video_BTCHW = to_video(probe_BTHWC, device)
     vectors_NPD, _ = model.encode(video_BTCHW.flatten(0, 1))
     painted = model.decode(vectors_NPD).unflatten(0, video_BTCHW.shape[:2])
     columns = [f"frame {t}" for t in range(video_BTCHW.shape[1])]
-    return Picture("video_tokenizer_recon", probe_BTHWC, _to_frames(painted), columns)
+    return Picture("video_tokenizer_recon", probe_BTHWC, to_frames(painted), columns)
 
 
 @torch.inference_mode()
 def _draw_latent_actions(probe_BTHWC: NDArray[np.uint8], device: torch.device, model: nn.Module) -> Picture:
     assert isinstance(model, LatentActions)  # noqa: S101 - for the type checker
-    video_BTCHW = _to_video(probe_BTHWC, device)
+    video_BTCHW = to_video(probe_BTHWC, device)
     signs_BTA, _ = model.encode(video_BTCHW)
     predicted = model.predict(video_BTCHW, signs_BTA)
     truth = model.pool(video_BTCHW)[:, -predicted.shape[1] :]
     columns = [f"frame {t + 1 + model.config.past_frames}" for t in range(predicted.shape[1])]
-    return Picture("reconstructions_latent_actions", _to_frames(truth), _to_frames(predicted), columns)
+    return Picture("reconstructions_latent_actions", to_frames(truth), to_frames(predicted), columns)
 
 
 def _draw_dynamics(
