@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from terrarium.data.dataset import Dataset
+    from terrarium.run.folder import RunFolder
 
 
 @pytest.fixture(autouse=True)
@@ -39,3 +40,13 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     from tiny_world import store_footage
 
     return store_footage(tmp_path_factory.mktemp("footage") / "squares", (32, 32))
+
+
+@pytest.fixture(scope="session")
+def trained(footage: Dataset, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run whose three stages took a few steps. To be read only; copy it to change it."""
+    from terrarium.pipeline import train
+    from tiny_training import Told
+    from tiny_world import tiny_config
+
+    return train(tmp_path_factory.mktemp("trained") / "run", footage.path, tiny_config(), Told())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import io
 import json
 import signal
 from collections.abc import Callable
@@ -11,12 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rich.console import Console
 from torch import nn
 
 from terrarium.config import Config
 from terrarium.data.dataset import Dataset
 from terrarium.data.tokens import TokenStore
 from terrarium.models.build import build_latent_actions, build_tokenizer
+from terrarium.progress import ConsoleProgress
 from terrarium.run.folder import STAGES, RunFolder, StageFolder
 from terrarium.run.history import read_history
 from terrarium.train.loop import Row, train_stage
@@ -34,7 +37,7 @@ CPU = torch.device("cpu")
 CLOCKS = ("runtime", "frames_per_second")
 
 
-class Told:
+class Told(ConsoleProgress):
     """Progress that remembers what it was told, and does something when a step was taken.
 
     Args:
@@ -42,6 +45,7 @@ class Told:
     """
 
     def __init__(self, react: Callable[[int], None] = lambda _: None) -> None:
+        super().__init__(Console(file=io.StringIO()))
         self.lines: list[str] = []
         self.rows: list[Row] = []
         self.asked: list[tuple[str, int]] = []
@@ -54,6 +58,13 @@ class Told:
         self.rows.append(dict(row))
         self.asked.append((stage, steps))
         self._react(len(self.rows))
+
+
+def flip_a_bit(path: Path) -> None:
+    """What a bad disk does."""
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
 
 
 class Crash(BaseException):
@@ -131,6 +142,10 @@ def tensor_bytes(folder: StageFolder) -> dict[str, bytes]:
     return {str(file.relative_to(folder.checkpoints_path)): file.read_bytes() for file in files}
 
 
-def all_tensor_bytes(run: RunFolder) -> dict[str, dict[str, bytes]]:
-    """The same of every stage."""
-    return {name: tensor_bytes(run.stage(name)) for name in STAGES}
+def assert_same_run(run: RunFolder, other: RunFolder) -> None:
+    """Both became the same, bit for bit, in every stage."""
+    for name in STAGES:
+        assert timeless(run.stage(name)) == timeless(other.stage(name))
+        mine, theirs = tensor_bytes(run.stage(name)), tensor_bytes(other.stage(name))
+        assert f"{name}_step_6/model.safetensors" in mine
+        assert {file for file in mine if theirs.get(file, mine[file]) != mine[file]} == set()

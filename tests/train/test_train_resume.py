@@ -18,6 +18,7 @@ from tiny_training import (
     Told,
     crash_after,
     discarded,
+    flip_a_bit,
     make_folder,
     tensor_bytes,
     terminate_after,
@@ -121,10 +122,7 @@ def test_a_damaged_checkpoint_is_passed_over_by_name(
 ) -> None:
     folder = make_folder(tmp_path / "run", "video_tokenizer")
     train(folder, footage)
-    newest = list_checkpoints(folder)[-1] / "model.safetensors"
-    content = bytearray(newest.read_bytes())
-    content[-1] ^= 1
-    newest.write_bytes(content)
+    flip_a_bit(list_checkpoints(folder)[-1] / "model.safetensors")
     told = train(folder, footage)
     assert any("passed over video_tokenizer_step_6" in line for line in told.lines)
     assert_same(folder, straight["video_tokenizer"])

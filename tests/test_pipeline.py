@@ -1,0 +1,270 @@
+"""From footage to a trained run: what stands on what, what is refused, and what is never read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from terrarium import pipeline
+from terrarium.config import from_tree
+from terrarium.data.dataset import Dataset
+from terrarium.errors import CheckpointError, DataError, RunError
+from terrarium.models.build import load_tokenizer, stage_is_trained, trained_checkpoint
+from terrarium.models.world import World
+from terrarium.run.checkpoint import judge_path
+from terrarium.run.folder import STAGES, RunFolder, read_json, write_json
+from terrarium.train.loop import Interrupted
+from tiny_training import (
+    Crash,
+    Told,
+    assert_same_run,
+    crash_after,
+    discarded,
+    flip_a_bit,
+    tensor_bytes,
+    terminate_after,
+    timeless,
+)
+from tiny_world import store_footage, tiny_config
+
+
+@pytest.fixture(autouse=True)
+def _quick(quick_disk: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "write_report", lambda _path: None)
+
+
+@pytest.fixture
+def copied(trained: RunFolder, tmp_path: Path) -> RunFolder:
+    """The trained run, to be changed."""
+    return RunFolder.open(shutil.copytree(trained.path, tmp_path / "copied"))
+
+
+def facts_of(path: Path) -> dict[str, object]:
+    facts = read_json(path)
+    assert isinstance(facts, dict)
+    return facts
+
+
+def test_a_run_says_what_it_was_asked_and_where(trained: RunFolder, footage: Dataset) -> None:
+    facts = trained.facts
+    assert facts["data"] == str(footage.path.resolve())
+    assert facts["data_fingerprint"] == footage.fingerprint
+    assert facts["frame_size"] == [32, 32]
+    assert facts["preset"] == "quick"
+    assert from_tree(facts["config"], "run.json") == tiny_config()
+    assert facts["device"] == "cpu"
+    assert facts["threads"] == 1
+    versions = facts["versions"]
+    assert isinstance(versions, dict)
+    assert versions.keys() >= {"python", "terrarium", "torch"}
+
+
+def test_a_stage_names_the_checkpoints_it_stands_on(trained: RunFolder) -> None:
+    parents = {name: facts_of(trained.stage(name).config_path)["parents"] for name in STAGES}
+    assert parents["video_tokenizer"] == parents["latent_actions"] == []
+    expected = [
+        {
+            "path": f"{name}/checkpoints/{name}_step_6",
+            "sha256": hashlib.sha256(
+                (trained.stage(name).checkpoint_path(6) / "manifest.json").read_bytes()
+            ).hexdigest(),
+        }
+        for name in ("video_tokenizer", "latent_actions")
+    ]
+    assert parents["dynamics"] == expected
+
+
+def test_a_stage_says_how_long_it_is_and_what_chance_is(trained: RunFolder) -> None:
+    for name in STAGES:
+        facts = facts_of(trained.stage(name).config_path)
+        assert (facts["format"], facts["stage"], facts["steps"]) == (1, name, 6)
+        assert isinstance(facts["chance_level"], float)
+        assert facts["loss_unit"]
+        assert stage_is_trained(trained.stage(name))
+    assert facts_of(trained.stage("dynamics").config_path)["chance_level"] == pytest.approx(np.log(1000))
+
+
+def test_a_run_ends_with_a_report(trained: RunFolder) -> None:
+    for name in ("report.md", "report.html", "report.json"):
+        assert (trained.path / name).stat().st_size > 100
+    assert all(judgement.whole for judgement in judge_path(trained.path))
+
+
+def test_the_newest_run_in_results_is_latest(footage: Dataset, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        with pytest.raises(Crash):
+            pipeline.train(tmp_path / "results" / name, footage.path, tiny_config(), crash_after(1))
+        assert (tmp_path / "results" / "latest").readlink() == Path(name)
+    with pytest.raises(Crash):
+        pipeline.train(tmp_path / "elsewhere" / "run", footage.path, tiny_config(), crash_after(1))
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["run"]
+
+
+def test_a_trained_run_is_left_as_it_is(copied: RunFolder, trained: RunFolder) -> None:
+    told = Told()
+    pipeline.train(copied.path, None, None, told)
+    assert told.rows == []
+    assert_same_run(copied, trained)
+
+
+@pytest.mark.parametrize("steps", [2, 8, 13])
+def test_stopped_in_any_stage_and_resumed_it_is_the_same_run(
+    steps: int, footage: Dataset, trained: RunFolder, tmp_path: Path
+) -> None:
+    with pytest.raises(Interrupted):
+        pipeline.train(tmp_path / "run", footage.path, tiny_config(), terminate_after(steps))
+    told = Told()
+    run = pipeline.train(tmp_path / "run", footage.path, tiny_config(), told)
+    assert len(told.rows) == 18 - steps
+    assert_same_run(run, trained)
+
+
+class DiesTokenizing(Told):
+    """Dies when three episodes are tokenized."""
+
+    def update(self, name: str, done: int, total: int, note: str = "") -> None:
+        super().update(name, done, total, note)
+        if done == 3:
+            raise Crash
+
+
+def test_killed_while_footage_is_tokenized(footage: Dataset, trained: RunFolder, tmp_path: Path) -> None:
+    with pytest.raises(Crash):
+        pipeline.train(tmp_path / "run", footage.path, tiny_config(), DiesTokenizing())
+    assert len(list((tmp_path / "run" / "tokens").glob("*/*.npy"))) == 3
+    assert_same_run(pipeline.train(tmp_path / "run", None, None, Told()), trained)
+
+
+def test_training_reads_neither_actions_nor_held_out_frames(
+    footage: Dataset, trained: RunFolder, tmp_path: Path
+) -> None:
+    """With the one gone and the other noise, the same run comes out, bit for bit."""
+    copy = Path(shutil.copytree(footage.path, tmp_path / "copy"))
+    removed = list(copy.glob("actions-*"))
+    for file in removed:
+        file.unlink()
+    (frames,) = copy.glob("frames-*")
+    entries = json.loads((copy / "dataset.json").read_text())["episodes"]
+    held_out = [entry for entry in entries if entry["held_out"]]
+    pixels = np.memmap(frames, np.uint8, "r+").reshape(-1, 32, 32, 3)
+    for entry in held_out:
+        noise = np.random.default_rng(0).integers(0, 256, (entry["frames"], 32, 32, 3))
+        pixels[entry["start"] : entry["start"] + entry["frames"]] = noise
+    del pixels
+    assert removed
+    assert held_out
+    with pytest.raises(DataError, match="missing"):
+        _ = Dataset.open(copy).train[0].actions_T
+    assert_same_run(pipeline.train(tmp_path / "run", copy, tiny_config(), Told()), trained)
+
+
+def test_a_run_is_resumed_with_its_own_configuration(copied: RunFolder, footage: Dataset) -> None:
+    asked = tiny_config("dynamics.steps=7", "seed=3")
+    with pytest.raises(RunError) as refusal:
+        pipeline.train(copied.path, footage.path, asked, Told())
+    assert "seed was 0, now 3; dynamics.steps was 6, now 7" in str(refusal.value)
+    assert "video_tokenizer" not in str(refusal.value)
+
+
+def test_a_run_is_resumed_on_its_own_footage(copied: RunFolder, tmp_path: Path) -> None:
+    other = store_footage(tmp_path / "other", (32, 32), frames=21)
+    with pytest.raises(RunError, match=r"other footage than .*other"):
+        pipeline.train(copied.path, other.path, None, Told())
+
+
+def test_footage_that_was_exchanged_behind_a_run_is_noticed(footage: Dataset, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(footage.path, tmp_path / "data"))
+    with pytest.raises(Crash):
+        pipeline.train(tmp_path / "run", data, tiny_config(), crash_after(1))
+    shutil.rmtree(data)
+    with pytest.raises(DataError, match="doesn't exist"):
+        pipeline.train(tmp_path / "run", None, None, Told())
+    store_footage(data, (32, 32), frames=21)
+    with pytest.raises(RunError, match="its fingerprint differs"):
+        pipeline.train(tmp_path / "run", None, None, Told())
+
+
+def test_a_run_that_carries_its_footage_may_move(footage: Dataset, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(footage.path, tmp_path / "run" / "footage"))
+    with pytest.raises(Crash):
+        pipeline.train(tmp_path / "run", data, tiny_config(), crash_after(4))
+    moved = (tmp_path / "run").rename(tmp_path / "moved")
+    told = Told()
+    pipeline.train(moved, None, None, told)
+    assert told.rows[0]["step"] == 3
+
+
+def test_nothing_to_begin_with(footage: Dataset, tmp_path: Path) -> None:
+    for data, config in ((footage.path, None), (None, tiny_config()), (None, None)):
+        with pytest.raises(RunError, match=r"not a run yet. Give --data and --preset"):
+            pipeline.train(tmp_path / "run", data, config, Told())
+
+
+def test_frames_that_no_grid_of_tokens_fits_are_refused(tmp_path: Path) -> None:
+    data = store_footage(tmp_path / "data", (36, 32)).path
+    with pytest.raises(DataError, match=r"36x32, no multiples of 8\. .*--size"):
+        pipeline.train(tmp_path / "run", data, tiny_config(), Told())
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_a_damaged_newest_checkpoint_is_made_again(copied: RunFolder, trained: RunFolder) -> None:
+    stage = copied.stage("dynamics")
+    flip_a_bit(stage.checkpoint_path(6) / "ema.safetensors")
+    assert trained_checkpoint(stage) == stage.checkpoint_path(3)
+    assert not stage_is_trained(stage)
+    told = Told()
+    pipeline.train(copied.path, None, None, told)
+    assert [row["step"] for row in told.rows] == [3, 4, 5]
+    assert any("passed over dynamics_step_6" in line for line in told.lines)
+    assert_same_run(copied, trained)
+    assert [row["step"] for row in discarded(stage)] == [3, 4, 5]
+
+
+def test_a_world_stands_on_the_averaged_weights_of_the_newest_valid_checkpoints(
+    copied: RunFolder,
+) -> None:
+    clip = Dataset.open(copied.data).held_out[0].frames_THWC[:6]
+    dreamed = World.load(copied.path).dream(clip, 3)
+    for name in STAGES:  # the live weights are not what is played
+        assert tensor_bytes(copied.stage(name))[f"{name}_step_6/model.safetensors"]
+        shutil.rmtree(copied.stage(name).checkpoint_path(3))
+    assert np.array_equal(World.load(str(copied.path)).dream(clip, 3), dreamed)
+    shutil.rmtree(copied.stage("dynamics").checkpoint_path(6))
+    with pytest.raises(CheckpointError, match=r"dynamics has no valid checkpoint.*terrarium train"):
+        World.load(copied.path)
+
+
+def test_a_run_json_changed_by_hand_is_noticed(copied: RunFolder) -> None:
+    tree = tiny_config("video_tokenizer.width=16").model_dump(mode="json")
+    write_json(copied.path / "run.json", {**copied.facts, "config": tree})
+    with pytest.raises(CheckpointError, match=r"does not fit.*size mismatch.*changed by hand") as refusal:
+        load_tokenizer(RunFolder.open(copied.path))
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("size", [None, [32], [32, 33], [0, 32], ["32", "32"], [32, 10**9], [32.0, 32.0]])
+def test_a_frame_size_that_can_not_be_is_noticed(copied: RunFolder, size: object) -> None:
+    write_json(copied.path / "run.json", {**copied.facts, "frame_size": size})
+    with pytest.raises(RunError, match=r"run\.json: the key 'frame_size'"):
+        load_tokenizer(RunFolder.open(copied.path))
+
+
+def test_scores_and_labels_go_with_the_run(copied: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = Told()
+    scores = pipeline.score(copied, told)
+    assert json.loads((copied.path / "scores.json").read_text()) == json.loads(json.dumps(scores))
+    assert told.lines
+    labels = pipeline._labels(copied)
+    assert len(labels) in (0, 4)
+    (copied.path / "scores.json").unlink()
+    assert pipeline._labels(copied) == []
+
+
+def test_the_history_of_a_stage_is_that_of_its_rows(trained: RunFolder) -> None:
+    for name in STAGES:
+        assert [row["step"] for row in timeless(trained.stage(name))] == list(range(6))
