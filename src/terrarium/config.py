@@ -139,8 +139,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     # Two CPU cores, a quarter of an hour.
     "quick": {
         "video_tokenizer": {"steps": 600, "batch_size": 32, "clip_frames": 2, "learning_rate": 2e-3},
-        "latent_actions": {"steps": 1200, "batch_size": 16, "clip_frames": 7, "learning_rate": 2e-3},
-        "dynamics": {"steps": 800, "batch_size": 8, "clip_frames": 12, "learning_rate": 2e-3},
+        "latent_actions": {"steps": 900, "batch_size": 16, "clip_frames": 7, "learning_rate": 2e-3},
+        "dynamics": {"steps": 700, "batch_size": 8, "clip_frames": 12, "learning_rate": 2e-3},
     },
     # A laptop overnight, or one small GPU for an hour or two.
     "small": {
