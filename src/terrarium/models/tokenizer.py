@@ -56,13 +56,13 @@ class VideoTokenizer(nn.Module):
         frames_NCHW = video_BTCHW.flatten(0, 1)
         vectors_NPD, digits_NPD = self.encode(frames_NCHW)
         error_NCHW = (self.decode(vectors_NPD) - frames_NCHW) ** 2
-        loss = (error_NCHW * self._pixel_weight(video_BTCHW)).mean()
+        loss = (error_NCHW * self.pixel_weight(video_BTCHW)).mean()
         with torch.no_grad():
             psnr = -10 * torch.log10(error_NCHW.mean((1, 2, 3)) + 1e-8).mean()
             used = self.quantizer.to_tokens(digits_NPD).unique().numel() / self.quantizer.codes
         return StepResult(loss, {"psnr": psnr, "codebook_usage": torch.tensor(used)})
 
-    def _pixel_weight(self, video_BTCHW: Tensor) -> Tensor:
+    def pixel_weight(self, video_BTCHW: Tensor) -> Tensor:
         """Per pixel (N, 1, H, W), at least 1: 1 + motion_weight where all motion of the clip is."""
         if not self.motion_weight or video_BTCHW.shape[1] < 2:
             return torch.ones((), device=video_BTCHW.device)

@@ -73,16 +73,16 @@ def tokenizer_stage(config: Config, dataset: Dataset, device: torch.device) -> S
     name, stage = "video_tokenizer", config.video_tokenizer
     clips = ClipSampler(dataset.train, stage.clip_frames, stage.batch_size, config.seed, name)
     probe_BTHWC = probe_clips(dataset.held_out, PICTURE_FRAMES)
-    model = _seeded(config, name, lambda: build_tokenizer(config, dataset.height, dataset.width))
+    model = _seeded(config, name, lambda: build_tokenizer(config, dataset.height, dataset.width)).to(device)
     return Stage(
         name,
-        model.to(device),
+        model,
         stage,
         clips,
         functools.partial(_video_inputs, device),
         functools.partial(_draw_tokenizer, probe_BTHWC, device),
         "squared error of pixels in 0..1, moving ones weighted",
-        mean_frame_error(dataset),
+        mean_frame_error(model, dataset, clips, device),
     )
 
 
@@ -155,13 +155,16 @@ def probe_clips(episodes: Sequence[Episode], frames: int) -> NDArray[np.uint8]:
     return np.stack([episode.frames_THWC[start : start + frames] for episode, start in chosen])
 
 
-def mean_frame_error(dataset: Dataset) -> float:
-    """Squared error of the training footage's mean frame against it, pixels in 0..1."""
+def mean_frame_error(
+    model: VideoTokenizer, dataset: Dataset, clips: ClipSampler, device: torch.device
+) -> float:
+    """The loss of painting the training footage's mean frame, over the batch of step 0."""
     every = max(1, sum(len(episode) for episode in dataset.train) // 1000)
-    frames_NHWC = np.concatenate([episode.frames_THWC[::every] for episode in dataset.train]) / np.float32(
-        255
-    )
-    return float(frames_NHWC.var(0).mean())
+    frames_NHWC = np.concatenate([episode.frames_THWC[::every] for episode in dataset.train])
+    mean_CHW = to_video(frames_NHWC, device).mean(0)
+    video_BTCHW = to_video(clips.batch(0).video_BTHWC, device)
+    error_NCHW = (video_BTCHW.flatten(0, 1) - mean_CHW) ** 2
+    return float((error_NCHW * model.pixel_weight(video_BTCHW)).mean())
 
 
 def copy_last_error(model: LatentActions, clips: ClipSampler, device: torch.device) -> float:
