@@ -67,10 +67,10 @@ def test_an_error_costs_more_where_something_moves() -> None:
     still = torch.full((1, 2, 3, 64, 64), 0.5)
     moving = still.clone()
     moving[:, 1, :, 8:16, 8:16] = 0.6
-    weight = tokenizer._pixel_weight(moving)[:, 0]
+    weight = tokenizer.pixel_weight(moving)[:, 0]
     assert weight[:, 8:16, 8:16].min() > weight[:, 32:, 32:].max()
     assert weight.min() >= 1
-    assert torch.equal(tokenizer._pixel_weight(still), torch.ones(2, 1, 64, 64))
+    assert torch.equal(tokenizer.pixel_weight(still), torch.ones(2, 1, 64, 64))
 
 
 def test_without_motion_or_weight_the_loss_is_the_plain_squared_error() -> None:
