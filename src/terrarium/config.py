@@ -82,7 +82,7 @@ class LatentActionsConfig(StageConfig):
     bits: Annotated[int, Field(ge=1, le=3)] = Field(3, description="2 ** bits codes")
     width: Width = 32
     motion_size: Annotated[int, Field(ge=8, le=256)] = Field(
-        32, description="frames are pooled to this height"
+        16, description="frames are pooled to so many rows"
     )
     radius: Annotated[int, Field(ge=1, le=8)] = Field(2, description="largest displacement, in pooled pixels")
     past_frames: Annotated[int, Field(ge=0, le=8)] = Field(
