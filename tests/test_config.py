@@ -212,3 +212,21 @@ def test_no_more_codes_than_two_bytes_hold() -> None:
     assert math.prod(levels) == 65536
     with pytest.raises(UsageError, match="131072 codes; at most 65536 fit"):
         override(QUICK, ["video_tokenizer.levels=[64,64,4,4,2]"])
+
+
+@pytest.mark.parametrize(
+    "assignment",
+    [
+        "latent_actions.clip_frames=1",
+        "latent_actions.clip_frames=3",  # two past changes need frames of their own
+        "latent_actions.past_frames=8",
+        "dynamics.clip_frames=1",
+        "dynamics.steps=true",
+        "dynamics.learning_rate=true",
+        "seed=" + "1" * 5000,
+        "seed=" + "[" * 50_000,
+    ],
+)
+def test_more_values_that_can_not_work(assignment: str) -> None:
+    with pytest.raises(UsageError):
+        override(QUICK, [assignment])

@@ -91,6 +91,15 @@ class LatentActionsConfig(StageConfig):
     past_dropout: Fraction = Field(0.5, description="how often they are hidden from it")
     soft_share: Fraction = Field(0.5, description="share of training samples whose code is not rounded")
 
+    @model_validator(mode="after")
+    def _a_change_beyond_the_past(self) -> Self:
+        if self.clip_frames < self.past_frames + 2:
+            raise ValueError(
+                f"clip_frames {self.clip_frames} leave nothing to predict after {self.past_frames} past "
+                f"changes; {self.past_frames + 2} is the least"
+            )
+        return self
+
 
 class DynamicsConfig(StageConfig):
     """A causal trunk over clean past frames and a small head over the masked present one."""
@@ -109,6 +118,12 @@ class DynamicsConfig(StageConfig):
     def _whole_heads(self) -> Self:
         if self.width % self.heads:
             raise ValueError(f"width {self.width} can't be divided by heads {self.heads}")
+        return self
+
+    @model_validator(mode="after")
+    def _a_past_and_a_present(self) -> Self:
+        if self.clip_frames < 2:
+            raise ValueError(f"clip_frames {self.clip_frames} hold no past to learn from; 2 is the least")
         return self
 
 
@@ -260,7 +275,8 @@ def from_tree(tree: object, source: str) -> Config:
         UsageError: a key or value is not allowed; `source` says where it came from.
     """
     try:
-        return Config.model_validate(tree)
+        # as JSON and strict: `true` is no number there, and a list may stand for a tuple
+        return Config.model_validate_json(json.dumps(tree), strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -271,7 +287,7 @@ def from_tree(tree: object, source: str) -> Config:
 def _parse(text: str) -> object:
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, or more digits or brackets than Python counts
         return text
 
 
