@@ -185,7 +185,7 @@ def test_footage_that_was_exchanged_behind_a_run_is_noticed(footage: Dataset, tm
     with pytest.raises(DataError, match="doesn't exist"):
         pipeline.train(tmp_path / "run", None, None, Told())
     store_footage(data, (32, 32), frames=21)
-    with pytest.raises(RunError, match="its fingerprint differs"):
+    with pytest.raises(RunError, match="was trained on footage with fingerprint"):
         pipeline.train(tmp_path / "run", None, None, Told())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -12,6 +13,8 @@ import click
 from terrarium.errors import TerrariumError, UsageError
 
 if TYPE_CHECKING:
+    from types import FrameType
+
     from terrarium.config import Config
     from terrarium.progress import ConsoleProgress
     from terrarium.run.folder import RunFolder
@@ -26,6 +29,7 @@ class Verbs(click.Group):
     """Turns errors into one line and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        before = signal.signal(signal.SIGTERM, _end)
         try:
             return super().invoke(ctx)
         except TerrariumError as error:
@@ -34,6 +38,13 @@ class Verbs(click.Group):
             sys.exit(1)  # whoever read our output has left
         except OSError as error:  # a disk that is full or fails, where no one else has a word for it
             _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    """Leave through every open context: a game's process ends with us, and no half-made folder stays."""
+    sys.exit(128 + number)
 
 
 def _fail(text: str, code: int) -> NoReturn:
@@ -71,8 +82,9 @@ def demo(
     config = _config(run, preset, assignments)
     run = run or _new_run()
     data = run / "footage"
+    begun = (run / "run.json").exists()  # on whatever footage: it goes on with that
     with ConsoleProgress() as progress:
-        if not (data / "dataset.json").exists():
+        if not begun and not (data / "dataset.json").exists():
             from terrarium.data.sources.gymnasium import record as record_footage
 
             record_footage(
@@ -82,7 +94,7 @@ def demo(
                 seed=config.seed if config else 0,
                 progress=lambda done, total: progress.update(f"recording {env}", done, total),
             )
-        finished = _train(run, data, config, progress, "demo")
+        finished = _train(run, None if begun else data, config, progress, "demo")
         if finished is None:
             return
         from terrarium.pipeline import score
@@ -223,12 +235,13 @@ def export(run: Path, out: Path) -> None:
 
 
 def _config(run: Path | None, preset: str | None, assignments: tuple[str, ...]) -> Config | None:
-    """What was asked for; None where a run exists and nothing was: it goes on with what it has."""
-    from terrarium.config import override
+    """What was asked for, a run that exists being asked for as it is; None where nothing was."""
+    from terrarium.config import from_tree, override
     from terrarium.config import preset as named_preset
 
-    if run is not None and (run / "run.json").exists() and preset is None and not assignments:
-        return None
+    if run is not None and (run / "run.json").exists() and preset is None:
+        own = from_tree(_open(run).facts.get("config"), str(run / "run.json"))
+        return override(own, assignments) if assignments else None
     return override(named_preset(preset or "quick"), assignments)
 
 
@@ -266,6 +279,6 @@ def _play(run: RunFolder, host: str, port: int) -> None:
 
 def _size(text: str) -> tuple[int, int]:
     height, cross, width = text.lower().partition("x")
-    if not (cross and height.isdecimal() and width.isdecimal()):
+    if not (cross and height.isdecimal() and width.isdecimal() and len(text) < 20):
         raise UsageError(f"--size {text!r} is not HEIGHTxWIDTH", "Write --size 64x64.")
     return int(height), int(width)

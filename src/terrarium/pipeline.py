@@ -38,6 +38,7 @@ from terrarium.train.stages import (
     dynamics_stage,
     encode_episode,
     latent_actions_stage,
+    refuse_short_footage,
     tokenizer_stage,
 )
 from terrarium.train.state import describe_model
@@ -89,7 +90,7 @@ def serve_world(run: RunFolder, host: str, port: int, announce: Callable[[str], 
     """
     from terrarium.play import create_app, serve
 
-    world = World.load(run.path)
+    world = World.load(run.path, device=run_config(run).device)
     starts = [episode.frames_THWC[: world.context_frames] for episode in open_footage(run).held_out]
     app = create_app(world, starts, labels=_labels(run), title=run.path.name, port=port)
     serve(app, host=host, port=port, announce=announce)
@@ -128,6 +129,7 @@ def _facts(dataset: Dataset, config: Config) -> dict[str, object]:
             f"{dataset.path} has frames of {dataset.height}x{dataset.width}, no multiples of {STRIDE}",
             "Record or ingest it again with another --size.",
         )
+    refuse_short_footage(dataset, config)
     return {
         "data": str(dataset.path.resolve()),
         "data_fingerprint": dataset.fingerprint,

@@ -127,17 +127,22 @@ class TokenSampler:
     """
 
     def __init__(self, store: TokenStore, clips: ClipSampler, episodes: Sequence[Episode]) -> None:
-        self._clips = clips
-        self._stored = {episode.index: store.read(episode) for episode in episodes}
+        self._clips, self._store = clips, store
+        self._episodes = {episode.index: episode for episode in episodes}
+        for episode in episodes:
+            store.read(episode)  # damage is met now, not hours later
 
     def batch(self, step: int) -> TokenClips:
         """The batch of a step, always the same for the same step."""
         episode_B, start_B = self._clips.draw(step)
         frames = self._clips.clip_frames
         pairs = zip(episode_B.tolist(), start_B.tolist(), strict=True)
-        clips = [self._stored[index][start : start + frames] for index, start in pairs]
-        rows_BTP = np.stack(clips).astype(np.int64)
+        rows_BTP = np.stack([self._read(index, start, frames) for index, start in pairs])
         return TokenClips(rows_BTP[..., :-1], rows_BTP[:, :-1, -1])
+
+    def _read(self, index: int, start: int, frames: int) -> NDArray[np.int64]:
+        """A copy, so that the map is closed again: each open one takes one of the few files of a process."""
+        return self._store.read(self._episodes[index])[start : start + frames].astype(np.int64)
 
     def identity(self, step: int) -> str:
         """A short text that names a step's batch."""

@@ -60,12 +60,13 @@ def train_stage(stage: Stage, folder: StageFolder, config: Config, progress: Pro
                 row["runtime"] = round(first_runtime + time.monotonic() - began, 3)
                 history.append(row)
                 progress.step(stage.name, row, stage.config.steps)
+                # the picture first: after a kill in between it is drawn again, and none is missing
+                if state.step % stage.config.picture_every == 0 or is_last(state, stage.config):
+                    save_picture(stage.draw(state.average), folder, state.step)
                 stop = interruption.asked is not None
                 if stop or state.step % stage.config.checkpoint_every == 0 or is_last(state, stage.config):
                     history.sync()
                     state.save(folder, stage.config.keep_checkpoints)
-                if state.step % stage.config.picture_every == 0 or is_last(state, stage.config):
-                    save_picture(stage.draw(state.average), folder, state.step)
                 if stop:
                     raise Interrupted(f"{interruption.asked} at step {state.step} of {stage.name}: saved")
 
@@ -127,7 +128,7 @@ def refuse_non_finite(loss: Tensor, norm: Tensor, stage: Stage, step: int) -> No
     raise TrainingError(
         f"{stage.name}: the {what} is not finite (loss {float(loss)}, gradient norm {float(norm)}) "
         f"in the batch of {stage.batches.identity(step)}; the step was not taken",
-        f"Look at that footage, or lower the rate: --set {stage.name}.learning_rate="
+        f"Look at that footage, or begin a new run with --set {stage.name}.learning_rate="
         f"{stage.config.learning_rate / 3:.2g}",
     )
 

@@ -17,12 +17,14 @@ from terrarium.data.clip import Clips
 from terrarium.data.dataset import Dataset, Episode
 from terrarium.data.loader import ClipSampler, windows
 from terrarium.data.tokens import TokenClips, TokenSampler, TokenStore
+from terrarium.errors import DataError
 from terrarium.models.build import build_dynamics, build_latent_actions, build_tokenizer
 from terrarium.models.dynamics import Dynamics
 from terrarium.models.frames import to_frames, to_video
 from terrarium.models.latent_actions import LatentActions, likelihood_loss
 from terrarium.models.tokenizer import VideoTokenizer
 from terrarium.models.world import World
+from terrarium.run.folder import STAGES
 from terrarium.train.pictures import Picture
 from terrarium.train.state import seed_step
 
@@ -128,6 +130,25 @@ def dynamics_stage(
         "nats per token, changed ones weighted",
         model.chance_level,
     )
+
+
+def refuse_short_footage(dataset: Dataset, config: Config) -> None:
+    """Refuse what some stage can't use, before time goes into the stages that come before it.
+
+    Raises:
+        DataError: no episode to train on is as long as a stage's clips, or none held out is long enough to
+            be pictured and scored.
+    """
+    for name in STAGES:
+        ClipSampler(dataset.train, getattr(config, name).clip_frames, 1, config.seed, name)
+    needed = config.latent_actions.past_frames + 2  # the past, and one change to predict
+    longest = max(len(episode) for episode in dataset.held_out)
+    if longest < needed:
+        raise DataError(
+            f"{needed} held-out frames in a row are needed, but in {dataset.path} the longest episode "
+            f"that is held out has {longest}",
+            "Use longer footage.",
+        )
 
 
 def encode_episode(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ def record(
         DataError: an unknown id, an environment without pixels or that breaks, a target that exists.
         MissingExtraError: the environment's package is not installed.
     """
-    if frames < 4 or hold < 1 or (frame_skip is not None and frame_skip < 1):
+    if frames < 4 or not 1 <= hold < math.inf or (frame_skip is not None and frame_skip < 1):
         raise DataError(
             f"frames={frames}, hold={hold}, frame_skip={frame_skip} can't be recorded",
             "Give at least 4 frames, and at least 1 for hold and frame_skip.",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from terrarium.data.dataset import Dataset
+from terrarium.data.index import MAX_RATE
 from terrarium.data.sources import decode, h5
 from terrarium.data.sources.pixels import Size
 from terrarium.data.sources.scenes import Reading, Shot, UnreadableFootageError, episodes, mark_cuts
@@ -86,6 +87,8 @@ def ingest(
         raise DataError(
             f"max_episode_frames is {max_episode_frames}", f"Give at least {MIN_EPISODE_FRAMES} frames."
         )
+    if not 0 < frames_per_second <= MAX_RATE:  # also where HDF5 files make it no rate of the dataset
+        raise DataError(f"{frames_per_second} frames per second", f"Give more than 0, at most {MAX_RATE}.")
     files, skipped = _find(paths)
     holds_h5 = any(file.suffix.lower() in h5.SUFFIXES for file in files)
     if holds_h5:
