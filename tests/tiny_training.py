@@ -147,5 +147,7 @@ def assert_same_run(run: RunFolder, other: RunFolder) -> None:
     for name in STAGES:
         assert timeless(run.stage(name)) == timeless(other.stage(name))
         mine, theirs = tensor_bytes(run.stage(name)), tensor_bytes(other.stage(name))
-        assert f"{name}_step_6/model.safetensors" in mine
+        last = f"{name}_step_{len(timeless(run.stage(name)))}"
+        assert {f"{last}/{file}.safetensors" for file in ("model", "ema", "optimizer")} <= mine.keys()
         assert {file for file in mine if theirs.get(file, mine[file]) != mine[file]} == set()
+        assert {file for file in mine if file.startswith(last)} <= theirs.keys()

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+import torch
 
 from terrarium.errors import DataError, UsageError
 from terrarium.play.sessions import PlayableWorld
@@ -13,6 +14,7 @@ from tiny_world import moving_square
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from terrarium.models.dynamics import Past
     from terrarium.models.world import World
 
 CLIP, _ = moving_square(10, seed=3)
@@ -70,6 +72,29 @@ def test_it_looks_back_as_far_as_it_says(world: World) -> None:
     assert np.array_equal(play(world), whole)
     world.reset(CLIP[-used + 2 :])
     assert not np.array_equal(play(world), whole)
+
+
+def test_the_past_is_told_which_action_led_to_each_frame(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[tuple[torch.Tensor, torch.Tensor]] = []
+    remember = world._dynamics.remember
+
+    def spy(digits_BTPD: torch.Tensor, actions_BT: torch.Tensor, past: Past | None = None) -> Past:
+        read.append((digits_BTPD, actions_BT))
+        return remember(digits_BTPD, actions_BT, past)
+
+    monkeypatch.setattr(world._dynamics, "remember", spy)
+    codes = world.infer_actions(CLIP).tolist()
+    unknown = world.actions
+    for frames, led in ((10, codes[-3:]), (3, [unknown, *codes[:2]]), (1, [unknown])):
+        world.reset(CLIP[:frames])
+        digits_BTPD, actions_BT = read.pop()
+        assert actions_BT.tolist() == [led]
+        video = torch.from_numpy(CLIP[:frames][-3:]).permute(0, 3, 1, 2) / 255
+        assert torch.equal(digits_BTPD[0], world._tokenizer.encode(video)[1])
+    world.step(2)
+    assert read.pop()[1].tolist() == [[2]]
 
 
 def test_one_frame_is_enough(world: World) -> None:

@@ -15,7 +15,7 @@ from terrarium.data.dataset import Dataset
 from terrarium.errors import TrainingError
 from terrarium.run.checkpoint import judge_path, list_checkpoints
 from terrarium.run.folder import STAGES
-from terrarium.run.history import read_history
+from terrarium.run.history import History, read_history
 from terrarium.train.loop import Interrupted, train_stage, train_step
 from terrarium.train.stages import Stage
 from terrarium.train.state import TrainState
@@ -221,6 +221,27 @@ def test_only_the_newest_checkpoints_are_kept(footage: Dataset, tmp_path: Path) 
     folder = make_folder(tmp_path / "run", "video_tokenizer")
     train(folder, footage, "video_tokenizer.checkpoint_every=1", "video_tokenizer.keep_checkpoints=2")
     assert [path.name for path in list_checkpoints(folder)] == [f"video_tokenizer_step_{n}" for n in (5, 6)]
+
+
+def test_rows_are_on_the_disk_before_their_checkpoint_counts(
+    footage: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power cut could leave a checkpoint whose history is lost."""
+    order: list[str] = []
+
+    def noting(owner: type, name: str) -> None:
+        original = getattr(owner, name)
+
+        def noted(*given: object, **named: object) -> None:
+            order.append(name)
+            original(*given, **named)
+
+        monkeypatch.setattr(owner, name, noted)
+
+    noting(History, "sync")
+    noting(TrainState, "save")
+    train(make_folder(tmp_path / "run", "video_tokenizer"), footage)
+    assert order == ["sync", "save"] * 2
 
 
 def test_training_lowers_the_loss(footage: Dataset, tmp_path: Path) -> None:

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import io
+import time
+
+import pytest
+from rich.console import Console
+
+from terrarium.progress import LINE_SECONDS, ConsoleProgress
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", clock)
+    return clock
+
+
+def make(terminal: bool = False) -> tuple[ConsoleProgress, io.StringIO]:
+    out = io.StringIO()
+    return ConsoleProgress(Console(file=out, force_terminal=terminal, highlight=False, width=120)), out
+
+
+def row(step: int, loss: float | None = 0.5) -> dict[str, float | int | str | None]:
+    return {"step": step, "loss": loss, "frames_per_second": 321.0}
+
+
+def test_a_line_now_and_then_where_there_is_no_terminal(clock: Clock) -> None:
+    progress, out = make()
+    with progress:
+        for step in range(40):
+            progress.step("dynamics", row(step), 100)
+            clock.now += 1
+    lines = out.getvalue().splitlines()
+    assert len(lines) == 40 // LINE_SECONDS
+    assert lines[0] == "dynamics  1/100  loss 0.5  321 frames/s"
+    assert lines[1] == "dynamics  11/100  loss 0.5  321 frames/s  1:29 left"
+
+
+def test_the_last_step_and_every_new_thing_have_a_line(clock: Clock) -> None:
+    progress, out = make()
+    with progress:
+        for name in ("video_tokenizer", "dynamics"):
+            for step in range(3):
+                progress.step(name, row(step), 3)
+    names = [line.split("  ")[:2] for line in out.getvalue().splitlines()]
+    assert names == [[name, n] for name in ("video_tokenizer", "dynamics") for n in ("1/3", "3/3")]
+
+
+def test_one_slow_step_is_no_trend(clock: Clock) -> None:
+    progress, out = make()
+    with progress:
+        for done in range(1, 32):
+            progress.update("dynamics", done, 3631)
+            clock.now += 600 if done == 20 else 1
+    assert out.getvalue().splitlines()[-1] == "dynamics  31/3631  1:00:00 left"
+
+
+def test_there_is_no_estimate_from_too_few_steps(clock: Clock) -> None:
+    progress, out = make()
+    with progress:
+        for done in (1, 2, 3):
+            clock.now += 60
+            progress.update("dynamics", done, 100)
+    assert "left" not in out.getvalue()
+    assert len(out.getvalue().splitlines()) == 3
+
+
+def test_a_loss_that_is_no_number_is_left_out(clock: Clock) -> None:
+    progress, out = make()
+    progress.step("dynamics", row(0, None), 3)
+    assert out.getvalue() == "dynamics  1/3\n"
+
+
+def test_on_a_terminal_one_line_moves(clock: Clock) -> None:
+    progress, out = make(terminal=True)
+    with progress:
+        for step in range(20):
+            progress.step("dynamics", row(step), 20)
+            clock.now += 1
+        progress.say("something [bold]worth[/bold] a line")
+    text = out.getvalue()
+    assert "20/20" in text
+    assert "something [bold]worth[/bold] a line" in text
+    assert text.count("dynamics  1/20") == 0
+
+
+def test_the_terminal_is_left_as_it_was_found() -> None:
+    progress, out = make(terminal=True)
+    with pytest.raises(KeyboardInterrupt), progress:
+        progress.step("dynamics", row(0), 3)
+        raise KeyboardInterrupt
+    hidden, shown = "\x1b[?25l", "\x1b[?25h"
+    assert out.getvalue().count(hidden) == out.getvalue().count(shown) == 1
