@@ -8,6 +8,8 @@ import fcntl
 import os
 import secrets
 import shutil
+import weakref
+from collections.abc import Sequence
 from pathlib import Path
 
 from terrarium.errors import DataError
@@ -31,8 +33,7 @@ class StagedFolder:
         self.target = target.absolute()
         if self.target.is_symlink() or (self.target.exists() and not _is_empty_folder(self.target)):
             raise DataError(f"{target} already exists", "Choose another folder, or remove it first.")
-        self._committed = False
-        self._new_parents = [parent for parent in self.target.parents if not parent.exists()]
+        new_parents = [parent for parent in self.target.parents if not parent.exists()]
         prefix = f".staging-{self.target.name}-"
         self.path = self.target.parent / f"{prefix}{secrets.token_hex(4)}"
         try:
@@ -40,6 +41,8 @@ class StagedFolder:
             _sweep(self.target.parent, prefix)
             self.path.mkdir()
             self._lock = os.open(self.path, os.O_RDONLY)
+            # A Ctrl-C may hit the clean-up of an earlier failure: what is left of it is done at the exit.
+            self._clean_up = weakref.finalize(self, _remove, self.path, self._lock, new_parents)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise DataError(f"{target} can't be made: {error.strerror}", "Choose another folder.") from error
@@ -50,20 +53,22 @@ class StagedFolder:
         if self.target.exists():
             self.target.rmdir()  # raises when something was put there meanwhile
         self.path.rename(self.target)
-        self._committed = True
+        self._clean_up.detach()
         sync_folder(self.target.parent)
         os.close(self._lock)
 
     def discard(self) -> None:
         """Remove the folder, and the parents that were made for it; nothing happens after `commit`."""
-        if self._committed:
-            return
-        shutil.rmtree(self.path, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            os.close(self._lock)
-        with contextlib.suppress(OSError):  # a parent that holds something else by now stays
-            for parent in self._new_parents:
-                parent.rmdir()
+        self._clean_up()
+
+
+def _remove(path: Path, lock: int, new_parents: Sequence[Path]) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        os.close(lock)
+    with contextlib.suppress(OSError):  # a parent that holds something else by now stays
+        for parent in new_parents:
+            parent.rmdir()
 
 
 def sync_folder(path: Path) -> None:
