@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from terrarium.doctor import history as history_module
-from terrarium.doctor.history import count_reasons, read_history
+from terrarium.doctor.readers import jsonl as history_module
+from terrarium.doctor.readers.jsonl import count_reasons, read_history
 
 
 def test_columns_line_up_when_rows_have_different_keys(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_columns_line_up_when_rows_have_different_keys(tmp_path: Path) -> None:
     assert history.steps.tolist() == [0, 1, 2]
     assert np.array_equal(history.columns["entropy"], [np.nan, 0.3, np.nan], equal_nan=True)
     assert "note" not in history.columns
-    assert history.loss_not_finite.tolist() == [False, False, False]  # a row without a loss is no bad row
+    assert history.not_finite == {}  # a row without a loss is no bad row
 
 
 def test_columns_that_begin_late_line_up_over_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +46,7 @@ def test_non_finite_losses_are_counted_in_every_spelling(tmp_path: Path) -> None
         '{"step": 3, "loss": Infinity}\n{"step": 4, "loss": "inf"}\n{"step": 5}\n{"step": 6, "loss": 1e400}\n'
     )
     history = read_history(path)
-    assert history.loss_not_finite.tolist() == [False, True, True, True, True, False, True]
+    assert history.not_finite["loss"].tolist() == [False, True, True, True, True, False, True]
     assert np.isfinite(history.columns["loss"]).sum() == 1
 
 
@@ -56,7 +56,7 @@ def test_a_torn_line_is_counted_and_passed_over(tmp_path: Path) -> None:
         b'{"step": 0, "loss": 1.0}\n[1, 2]\n\n\xff\xfe\n{"step": 1, "loss": 0.5}\n{"step": 2, "lo'
     )
     history = read_history(path)
-    assert (history.rows, history.damaged_lines) == (2, 3)
+    assert (history.rows, history.damaged) == (2, 3)
 
 
 def test_steps_that_can_not_be_give_way_to_the_place_in_the_file(tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_an_endless_line_is_damage_not_memory(tmp_path: Path) -> None:
     path.write_text('{"step": 0, "loss": 1.0}\n' + '{"step": 1, "x": "' + "a" * 300_000 + '"}\n')
     history = read_history(path)
     assert history.rows == 1
-    assert history.damaged_lines > 0
+    assert history.damaged > 0
 
 
 def test_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
@@ -111,5 +111,5 @@ def test_any_file_is_read_to_its_end(tmp_path_factory: pytest.TempPathFactory, l
     path.write_bytes(b"\n".join(lines))
     history = read_history(path)
     assert all(column.shape == (history.rows,) for column in history.columns.values())
-    assert history.loss_not_finite.shape == (history.rows,)
+    assert all(rows.shape == (history.rows,) for rows in history.not_finite.values())
     assert all(np.isfinite(history.steps))

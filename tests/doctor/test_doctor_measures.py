@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from terrarium.doctor.evidence import StageEvidence
-from terrarium.doctor.history import read_history
 from terrarium.doctor.measures import chance_levels, loss_windows, planned_steps, stage_numbers, window_width
+from terrarium.doctor.readers.jsonl import read_history
 
 
 def numbers_of(tmp_path: Path, rows: list[dict[str, Any]], config: dict[str, Any] | None = None) -> Any:
     path = tmp_path / "history.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return stage_numbers(StageEvidence("dynamics", config or {}, read_history(path)), {})
+    return stage_numbers(StageEvidence("dynamics", config=config or {}, history=read_history(path)), {})
 
 
 def test_figures_of_a_small_history(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from terrarium.doctor.pictures import Picture, find_pictures, show
+from terrarium.doctor.evidence import Picture
+from terrarium.doctor.pictures import find_pictures, show
 
 
 @pytest.fixture

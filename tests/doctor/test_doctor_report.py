@@ -98,7 +98,7 @@ def test_a_checkpoint_of_another_run_is_not_one_to_resume_from(small_run: Path) 
     write_json(small_run / "run.json", RUN | {"id": "another1"})
     found = Report(small_run).json["checkpoints"]["dynamics"]
     assert (found["total"], found["usable"], found["resume_from"]) == (1, 0, None)
-    assert all(item["foreign"] for item in found["items"])
+    assert all(item["flaw"] == "foreign" for item in found["items"])
 
 
 def test_beyond_the_budget_checkpoints_are_judged_by_size_and_it_is_said(

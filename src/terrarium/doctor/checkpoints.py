@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
+from terrarium.doctor.evidence import Checkpoint
 from terrarium.run import disk
 from terrarium.run.checkpoint import judge, list_checkpoints
 from terrarium.run.folder import StageFolder, parse_checkpoint_name
@@ -16,30 +16,7 @@ MOST_DEEP_BYTES = 2**30
 MOST_CHECKPOINTS = 10_000
 
 
-@dataclass(frozen=True)
-class CheckpointFact:
-    """What is known of one checkpoint.
-
-    Attributes:
-        step: its step.
-        name: its folder.
-        level: highest level that it passed (L0-L3), -1 where none.
-        judged_to: the level that it was held to.
-        whole: whether it passed them all.
-        foreign: whether it belongs to another run.
-        reason: what is wrong with it, or "".
-    """
-
-    step: int
-    name: str
-    level: int
-    judged_to: int
-    whole: bool
-    foreign: bool
-    reason: str
-
-
-def examine_checkpoints(stage_path: Path, run_id: str | None) -> tuple[tuple[CheckpointFact, ...], str]:
+def examine_checkpoints(stage_path: Path, run_id: str | None) -> tuple[tuple[Checkpoint, ...], str]:
     """Judge the checkpoints of a stage.
 
     Args:
@@ -56,7 +33,7 @@ def examine_checkpoints(stage_path: Path, run_id: str | None) -> tuple[tuple[Che
         return (), f"checkpoints/ can't be read ({disk.why(error)})"
     if not paths:
         return (), "there are none in checkpoints/"
-    facts, left = list[CheckpointFact](), MOST_DEEP_BYTES
+    facts, left = list[Checkpoint](), MOST_DEEP_BYTES
     for path in reversed(paths):
         left -= _size(path)
         facts.append(_judged(path, DEEP_LEVEL if left >= 0 or not facts else QUICK_LEVEL, stage.name, run_id))
@@ -65,17 +42,18 @@ def examine_checkpoints(stage_path: Path, run_id: str | None) -> tuple[tuple[Che
     return tuple(reversed(facts)), blind_spot if quick else ""
 
 
-def _judged(path: Path, level: int, stage: str, run_id: str | None) -> CheckpointFact:
+def _judged(path: Path, level: int, stage: str, run_id: str | None) -> Checkpoint:
     judgement = judge(path, level=level, run_id=run_id, kind=stage)
     named = parse_checkpoint_name(path.name)
-    return CheckpointFact(
+    return Checkpoint(
         step=named[1] if named else -1,
         name=path.name,
         level=judgement.level,
         judged_to=level,
         whole=judgement.whole,
-        foreign=judgement.foreign,
-        reason=judgement.reason,
+        flaw="" if judgement.whole else "foreign" if judgement.foreign else "damaged",
+        detail=judgement.reason,
+        bytes=_size(path),
     )
 
 

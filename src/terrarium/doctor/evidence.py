@@ -1,167 +1,238 @@
-"""What a run folder holds, gathered once: every output of the doctor is made from this and nothing else."""
+"""What was found about a run, as plain values: readers make it, detectors read it, pages show it."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 
-from terrarium.doctor.checkpoints import CheckpointFact, examine_checkpoints
-from terrarium.doctor.history import History, count_reasons, read_history
-from terrarium.doctor.json_files import JsonObject, read_object, why
-from terrarium.doctor.pictures import Picture, Shown, find_pictures, show
-from terrarium.doctor.scores import unmeasured
-from terrarium.errors import RunError
-from terrarium.run.folder import STAGES
+from terrarium.doctor.history import FloatArray, History
+from terrarium.doctor.json_files import JsonObject
 
-MOST_OTHER_STAGES = 8
-MARKS_OF_A_STAGE = ("history.jsonl", "checkpoints", "visualizations")
+
+class Kind(StrEnum):
+    """What was given: it decides what may be missed. From a bare history nobody expects checkpoints."""
+
+    RUN = "run"  # a run folder of ours
+    TREE = "tree"  # somebody's tree of results, or one stage of it
+    HISTORY = "history"  # histories alone
 
 
 @dataclass(frozen=True)
 class Missing:
-    """Something that could not be examined, and why: absence is a result.
+    """Something that could not be examined: absence is a result.
 
     Attributes:
         stage: the stage it belongs to ("play" for the finished world), or None for the whole run.
-        what: what is missing, in a word or two.
-        reason: why, in words.
+        what: code of what is missing, a key of `[missing]` in the language files: "history", "pictures", ...
+        why: code of the reason, a key of `[why]` in the language files.
+        detail: names and figures for the reason's sentence, from files: to be escaped when shown.
+        essential: whether a verdict without it would be a guess.
     """
 
     stage: str | None
     what: str
-    reason: str
+    why: str
+    detail: str = ""
+    essential: bool = False
 
 
 @dataclass(frozen=True)
+class Plan:
+    """What a training was told to do, as far as its configuration says; None where it does not.
+
+    Attributes:
+        source: the file that says it, or "" where there is none.
+        steps: planned optimizer steps.
+        learning_rate: at its peak.
+        schedule: such as "constant", "cosine", "linear", "onecycle"; lower case.
+        schedule_steps: over which the schedule runs; `steps` where it is not said.
+        warmup_steps: of the learning rate.
+        gradient_accumulation_steps: micro-batches per optimizer step.
+        codes: size of the codebook that this stage quantises with, or (dynamics) predicts.
+        actions: number of latent action codes.
+        chance_levels: losses that guessing reaches, by name, where the stage declares them.
+        several_writers: processes (ranks) that took part in the run, where it is said.
+    """
+
+    source: str = ""
+    steps: int | None = None
+    learning_rate: float | None = None
+    schedule: str | None = None
+    schedule_steps: int | None = None
+    warmup_steps: int | None = None
+    gradient_accumulation_steps: int | None = None
+    codes: int | None = None
+    actions: int | None = None
+    chance_levels: dict[str, float] = field(default_factory=dict)
+    several_writers: int | None = None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What is known of one checkpoint.
+
+    Attributes:
+        step: in its name, else in its content, else -1.
+        name: of its folder or file.
+        level: highest level that it passed (L0-L3), -1 where none.
+        judged_to: the level that it was held to.
+        whole: whether it passed them all: only then it is usable.
+        flaw: code of what is wrong, a key of `[flaw]` in the language files: "empty", "damaged",
+            "not-finite", "all-zero", "wrong-step", "incomplete", "foreign", "hostile", "too-large",
+            "unreadable"; "" where nothing is.
+        detail: the file and the place, from files: to be escaped when shown.
+        bytes: of all its files.
+    """
+
+    step: int
+    name: str
+    level: int
+    judged_to: int
+    whole: bool
+    flaw: str = ""
+    detail: str = ""
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a picture shows, in numbers that do not depend on contrast; all are of one grey image.
+
+    Attributes:
+        rank: effective rank of the image, exp of the entropy of its normalised singular values.
+        top_energy: share of the spectrum's energy in its 8 strongest components (mean removed), 0 to 1.
+        contrast: standard deviation of the grey values, 0 to 255.
+        fine: share of the spectrum's energy in the finest octave of frequencies, 0 to 1.
+        complexity: bytes of the losslessly compressed image per pixel.
+        motion: mean absolute difference of neighbouring frames, grey levels; NaN for a single frame.
+    """
+
+    rank: float
+    top_energy: float
+    contrast: float
+    fine: float
+    complexity: float
+    motion: float = math.nan
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The truth and what a model made of it, in one picture.
+
+    Attributes:
+        truth: the ground truth.
+        model: the model's picture of the same.
+        error: mean absolute difference, grey levels, 0 to 255.
+        resembles: correlation of the two, -1 to 1; NaN where one is flat.
+    """
+
+    truth: Look
+    model: Look
+    error: float
+    resembles: float
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a stage.
+
+    Attributes:
+        stage: the stage that drew it.
+        what: its subject, the file name before "_step_".
+        step: the training step it was drawn at.
+        path: the PNG file.
+        when: "early" or "late" among the pictures of its subject that are shown, "only" where there is one,
+            "" where it is examined but not shown.
+        rows: rows of the grid, 0 where nothing says.
+        columns: columns of the grid (time steps), 0 where nothing says.
+        row_labels: what each row shows ("truth", "model"), possibly fewer than rows.
+        pairs: truth against model, one per row pair that could be told apart; empty where none could.
+    """
+
+    stage: str
+    what: str
+    step: int
+    path: Path
+    when: str = ""
+    rows: int = 0
+    columns: int = 0
+    row_labels: tuple[str, ...] = ()
+    pairs: tuple[Pair, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
 class StageEvidence:
-    """What one stage left behind; parts that are missing are empty or None."""
+    """What one stage left behind; parts that are missing are empty or None.
+
+    Attributes:
+        name: `video_tokenizer`, `latent_actions`, `dynamics`, or whatever a stranger calls it.
+        kind: what it was found in.
+        source: the history's file, relative to what was examined; "" where there is none.
+        config: its configuration as it stands in the file.
+        plan: what the configuration says that detectors know how to use.
+        history: its rows.
+        discarded: reason -> number of rows that resumes took back, where the run says.
+        checkpoints: by rising step.
+        pictures: by subject and rising step.
+    """
 
     name: str
+    kind: Kind = Kind.HISTORY
+    source: str = ""
     config: JsonObject = field(default_factory=dict)
+    plan: Plan = field(default_factory=Plan)
     history: History | None = None
     discarded: dict[str, int] = field(default_factory=dict)
-    checkpoints: tuple[CheckpointFact, ...] = ()
-    pictures: tuple[tuple[Picture, Shown], ...] = ()
+    checkpoints: tuple[Checkpoint, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+
+    def series(self, column: str) -> tuple[FloatArray, FloatArray]:
+        """(steps, finite values) [N] of one column: see `History.series`; empty where there is none."""
+        return self.kept.series(column)
+
+    @cached_property
+    def kept(self) -> History:
+        """The history without rows that a later restart took back; empty where there is none."""
+        return History.empty() if self.history is None else self.history.kept()
+
+
+@dataclass(frozen=True)
+class Liveness:
+    """Whether a process is still writing.
+
+    Attributes:
+        alive: None where it can't be told.
+        how: code of how that is known, a key of `[alive]` in the language files: "lock-held", "lock-free",
+            "process", "no-process", "rows-fresh", "rows-old", "copied", "unknown".
+        idle_seconds: since the last row was written, by the file's own time; None where unknown.
+    """
+
+    alive: bool | None = None
+    how: str = "unknown"
+    idle_seconds: float | None = None
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What one run folder holds.
+    """Everything that was found.
 
     Attributes:
-        path: the run folder, resolved.
+        path: what was given, resolved; a common parent where several paths were.
+        kind: what it is.
         run: `run.json`, or empty.
         stages: stage name -> what it left behind, in training order.
         scores: `scores.json`, or empty.
+        liveness: whether something still trains.
         missing: what could not be examined.
     """
 
     path: Path
-    run: JsonObject
-    stages: dict[str, StageEvidence]
-    scores: JsonObject
-    missing: tuple[Missing, ...]
-
-
-def gather(run_path: Path) -> Evidence:
-    """Read everything a run folder holds; what is missing or damaged is noted and passed over.
-
-    Args:
-        run_path: a run folder (a link such as `results/latest` is followed).
-
-    Returns:
-        The evidence, complete with the list of what could not be examined.
-
-    Raises:
-        RunError: there is no such folder.
-    """
-    path = run_path.resolve()
-    if not path.is_dir():
-        raise RunError(f"{run_path} is not a run folder", "Give the folder that holds run.json")
-    missing: list[Missing] = []
-    run = _object(path / "run.json", "what was asked", missing)
-    run_id = str(run["id"]) if isinstance(run.get("id"), str) else None
-    stages = {name: _stage(path / name, run_id, missing) for name in _stage_names(path)}
-    scores = _object(path / "scores.json", "scores", missing)
-    if scores:
-        missing.extend(
-            Missing(group, f"score {label!r}", reason) for group, label, reason in unmeasured(scores)
-        )
-    return Evidence(path, run, stages, scores, tuple(missing))
-
-
-def _object(path: Path, what: str, missing: list[Missing], stage: str | None = None) -> JsonObject:
-    value, reason = read_object(path)
-    if reason:
-        missing.append(Missing(stage, what, reason))
-    return value
-
-
-def _stage_names(path: Path) -> list[str]:
-    """The three stages, and any other folder that looks like one."""
-    others = sorted(
-        entry.name
-        for entry in path.iterdir()
-        if entry.name not in STAGES
-        and entry.is_dir()
-        and not entry.is_symlink()
-        and any((entry / mark).exists() for mark in MARKS_OF_A_STAGE)
-    )
-    return [*STAGES, *others[:MOST_OTHER_STAGES]]
-
-
-def _stage(path: Path, run_id: str | None, missing: list[Missing]) -> StageEvidence:
-    name = path.name
-    if not path.is_dir():
-        missing.append(
-            Missing(name, "the whole stage", "it has no folder: it has not been trained in this run")
-        )
-        return StageEvidence(name)
-    config = _object(path / "config.json", "configuration", missing, stage=name)
-    history = _history(path / "history.jsonl", missing)
-    checkpoints, blind_spot = examine_checkpoints(path, run_id)
-    if blind_spot:
-        missing.append(Missing(name, "checkpoints", blind_spot))
-    pictures = _pictures(path, missing)
-    discarded = _discarded(path / "history.discarded.jsonl", missing)
-    return StageEvidence(name, config, history, discarded, checkpoints, pictures)
-
-
-def _pictures(path: Path, missing: list[Missing]) -> tuple[tuple[Picture, Shown], ...]:
-    pictures = tuple((picture, show(picture)) for picture in find_pictures(path))
-    if not pictures:
-        missing.append(Missing(path.name, "pictures", "there are none in visualizations/"))
-    missing.extend(Missing(path.name, "a picture", shown.reason) for _, shown in pictures if shown.reason)
-    return pictures
-
-
-def _history(path: Path, missing: list[Missing]) -> History | None:
-    stage = path.parent.name
-    try:
-        history = read_history(path)
-    except FileNotFoundError:
-        missing.append(Missing(stage, "history", "there is no history.jsonl"))
-        return None
-    except (OSError, ValueError) as error:
-        missing.append(Missing(stage, "history", f"history.jsonl can't be read ({why(error)})"))
-        return None
-    if not history.rows:
-        missing.append(Missing(stage, "history", "history.jsonl holds no row"))
-    elif history.column("loss") is None:
-        missing.append(Missing(stage, "loss", "no row of history.jsonl holds a finite loss"))
-    if history.damaged_lines:
-        lines = f"{history.damaged_lines} damaged line{'s' if history.damaged_lines > 1 else ''}"
-        missing.append(Missing(stage, "part of the history", f"{lines} of history.jsonl could not be read"))
-    return history
-
-
-def _discarded(path: Path, missing: list[Missing]) -> dict[str, int]:
-    try:
-        return count_reasons(path)
-    except FileNotFoundError:
-        return {}  # the file exists only after a resume took rows back
-    except (OSError, ValueError) as error:
-        missing.append(
-            Missing(path.parent.name, "discarded rows", f"{path.name} can't be read ({why(error)})")
-        )
-        return {}
+    kind: Kind = Kind.HISTORY
+    run: JsonObject = field(default_factory=dict)
+    stages: dict[str, StageEvidence] = field(default_factory=dict)
+    scores: JsonObject = field(default_factory=dict)
+    liveness: Liveness = field(default_factory=Liveness)
+    missing: tuple[Missing, ...] = ()

@@ -1,179 +1,149 @@
-"""A stage's history as columns, read once: a million rows take a few seconds and a few hundred megabytes.
-
-Training reads rows, one dictionary each, by `terrarium.run.history`; here only columns are kept."""
+"""A stage's history as columns. Readers make it from any format; training's own reader is in `run`."""
 
 from __future__ import annotations
 
-import os
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import BinaryIO, TypeAlias
+from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic_core import from_json
-
-from terrarium.doctor.json_files import JsonObject, number
-from terrarium.run import disk
 
 FloatArray: TypeAlias = NDArray[np.float64]
+BoolArray: TypeAlias = NDArray[np.bool_]
 
-LONGEST_LINE_BYTES = 2**16
-ROWS_AT_ONCE = 20_000
-MOST_COLUMNS = 64
+STRAY_ROWS = 3  # fewer rows than this that step back and are then left behind are no restart
+MOST_DESCENTS = 10_000  # more of them are no restarts: the rows are simply not in order
 
 
 @dataclass(frozen=True)
-class History:
-    """The rows of one `history.jsonl`, column by column.
+class Restart:
+    """A place in a history where training went on from an earlier state, or in a new process.
 
     Attributes:
-        columns: name -> values of all rows [rows]; NaN where a row has no number under that name. "step" is
-            always there; columns without any number are left out.
-        rows: rows read.
-        damaged_lines: lines that are no JSON object (a torn last line, bytes of something else).
-        loss_not_finite: rows [rows] that logged a loss which is not a finite number.
+        row: the first row after it, an index into the raw rows.
+        step: of that row.
+        last_step: the highest step before it.
+        known_by: "step" where the steps went back, "runtime" where only the clock did.
+    """
+
+    row: int
+    step: int
+    last_step: int
+    known_by: str
+
+
+@dataclass(frozen=True, eq=False)
+class History:
+    """The rows of one stage, column by column, in the order in which they were logged.
+
+    Attributes:
+        columns: name -> values [rows]; NaN where a row has no finite number under that name. "step" is
+            always there and finite; columns without any number are left out. Names that are known, whatever
+            they were called in the file: step, runtime (seconds), loss, validation_loss, learning_rate,
+            grad_norm, frames_per_second, action_entropy (nats), unique_actions, codebook_usage (a fraction),
+            accuracy, device_use (a fraction). All others keep their own.
+        not_finite: name -> rows [rows] that logged a number there which is not finite (NaN, infinity); only
+            columns that have such rows.
+        damaged: lines or records that could not be read.
+        lost_bytes: bytes passed over with them, where the format can tell.
     """
 
     columns: dict[str, FloatArray]
-    rows: int
-    damaged_lines: int
-    loss_not_finite: NDArray[np.bool_]
+    not_finite: dict[str, BoolArray] = field(default_factory=dict)
+    damaged: int = 0
+    lost_bytes: int = 0
 
-    def column(self, name: str) -> FloatArray | None:
-        """Values [rows] of one column, or None where no row has it."""
-        return self.columns.get(name)
+    @staticmethod
+    def empty() -> History:
+        """A history without rows."""
+        return History({"step": np.zeros(0)})
+
+    @property
+    def rows(self) -> int:
+        """Rows that could be read."""
+        return len(self.columns["step"])
 
     @property
     def steps(self) -> FloatArray:
         """Step of each row [rows]."""
         return self.columns["step"]
 
+    def column(self, name: str) -> FloatArray | None:
+        """Values [rows] of one column, or None where no row has it."""
+        return self.columns.get(name)
 
-@dataclass
-class _Reading:
-    """What has been read so far; columns are lists of chunks, each as long as its chunk of rows."""
+    def series(self, name: str) -> tuple[FloatArray, FloatArray]:
+        """(steps, values) [N] of the rows with a finite number under `name`, in the order of the rows."""
+        values = self.columns.get(name)
+        if values is None:
+            return np.zeros(0), np.zeros(0)
+        there = np.isfinite(values)
+        return self.steps[there], values[there]
 
-    chunks: dict[str, list[FloatArray]] = field(default_factory=dict)
-    bad_loss: list[NDArray[np.bool_]] = field(default_factory=list)
-    rows: int = 0
-    damaged_lines: int = 0
+    def kept(self) -> History:
+        """The rows that still count, by rising step: where steps were taken twice, the later ones."""
+        keep = self._kept_rows
+        if keep.size == self.rows and np.array_equal(keep, np.arange(self.rows)):
+            return self
+        return History(
+            {name: values[keep] for name, values in self.columns.items()},
+            {name: rows[keep] for name, rows in self.not_finite.items()},
+            self.damaged,
+            self.lost_bytes,
+        )
 
-    def add(self, rows: list[JsonObject]) -> None:
-        names = dict.fromkeys(name for row in rows for name in row)
-        for name in names:
-            if name in self.chunks or len(self.chunks) < MOST_COLUMNS:
-                self._add_column(name, rows)
-        for chunks in self.chunks.values():
-            missing = self.rows + len(rows) - sum(map(len, chunks))
-            if missing:
-                chunks.append(np.full(missing, np.nan))
-        self.bad_loss.append(_bad_loss(rows, self.chunks.get("loss")))
-        self.rows += len(rows)
+    @cached_property
+    def restarts(self) -> tuple[Restart, ...]:
+        """Where training went on from an earlier state or in a new process, in the order of the rows."""
+        if self.rows < 2 or self._descents.size > MOST_DESCENTS:
+            return ()
+        highest = np.maximum.accumulate(self.steps)
+        rows = {int(row): "step" for row in self._descents if row not in self._strays}
+        clock = self.columns.get("runtime")
+        if clock is not None:
+            timed = np.flatnonzero(np.isfinite(clock))
+            for row in timed[1:][np.diff(clock[timed]) < 0][:MOST_DESCENTS]:
+                rows.setdefault(int(row), "runtime")
+        return tuple(
+            Restart(row, int(self.steps[row]), int(highest[row - 1]), rows[row])
+            for row in sorted(rows)
+            if row not in self._after_strays
+        )
 
-    def _add_column(self, name: str, rows: list[JsonObject]) -> None:
-        chunks = self.chunks.setdefault(name, [np.full(self.rows, np.nan)])
-        chunks.append(_floats([row.get(name) for row in rows]))
+    @cached_property
+    def _descents(self) -> NDArray[np.int64]:
+        """Rows [D] whose step is not above the one before."""
+        return np.flatnonzero(np.diff(self.steps) <= 0) + 1
 
-    def finish(self) -> History:
-        columns = {name: np.concatenate(chunks) for name, chunks in self.chunks.items()}
-        columns = {name: values for name, values in columns.items() if np.isfinite(values).any()}
-        columns["step"] = _steps(columns.get("step"), self.rows)
-        bad_loss = np.concatenate(self.bad_loss) if self.bad_loss else np.zeros(0, dtype=np.bool_)
-        return History(columns, self.rows, self.damaged_lines, bad_loss)
+    @cached_property
+    def _strays(self) -> frozenset[int]:
+        """Rows out of order: a few that step back, after which the former steps go on."""
+        if self._descents.size > MOST_DESCENTS:
+            return frozenset()
+        highest = np.maximum.accumulate(self.steps)
+        stray: set[int] = set()
+        for row in map(int, self._descents):
+            after = self.steps[row : row + STRAY_ROWS + 1]
+            ahead = np.flatnonzero(after > highest[row - 1])
+            if ahead.size and ahead[0] < STRAY_ROWS and self.steps[row + ahead[0]] - highest[row - 1] >= 1:
+                stray |= set(range(row, row + int(ahead[0])))
+        return frozenset(stray)
 
+    @cached_property
+    def _after_strays(self) -> frozenset[int]:
+        return frozenset(row + 1 for row in self._strays) | self._strays
 
-def read_history(path: Path) -> History:
-    """Read the columns of a `history.jsonl`, whatever state it is in.
-
-    Args:
-        path: the file; damaged lines are counted and passed over.
-
-    Returns:
-        The history; its numbers keep the order of the rows.
-
-    Raises:
-        OSError: the file can't be opened or read.
-        ValueError: it is not a regular file.
-    """
-    reading = _Reading()
-    rows: list[JsonObject] = []
-    with os.fdopen(disk.open_regular(path), "rb") as file:
-        for line in _lines(file):
-            row = _row(line)
-            if row is None:
-                reading.damaged_lines += 1
-                continue
-            rows.append(row)
-            if len(rows) >= ROWS_AT_ONCE:
-                reading.add(rows)
-                rows = []
-    reading.add(rows)
-    return reading.finish()
-
-
-def count_reasons(path: Path, most_reasons: int = 20) -> dict[str, int]:
-    """Count the rows of a `history.discarded.jsonl` by their reason, the most frequent first.
-
-    Raises:
-        OSError: the file can't be opened or read.
-        ValueError: it is not a regular file.
-    """
-    counts: Counter[str] = Counter()
-    with os.fdopen(disk.open_regular(path), "rb") as file:
-        for line in _lines(file):
-            row = _row(line)
-            if row is not None:
-                reason = str(row.get("reason", "no reason given"))[:200]
-                counts[reason if len(counts) < 1000 else "other reasons"] += 1
-    frequent = counts.most_common(most_reasons)
-    rest = counts.total() - sum(count for _, count in frequent)
-    return dict(frequent) | ({"other reasons": rest} if rest else {})
-
-
-def _lines(file: BinaryIO) -> Iterator[bytes]:
-    """Lines that are not blank; one that is too long comes out in pieces, which are damage, not rows."""
-    while line := file.readline(LONGEST_LINE_BYTES):
-        if not line.isspace():
-            yield line
-
-
-def _row(line: bytes) -> JsonObject | None:
-    try:
-        row = from_json(line)
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) and row else None
-
-
-def _floats(values: list[object]) -> FloatArray:
-    """Finite numbers [rows]; anything else (null, text, lists, infinities, too large integers) is NaN."""
-    if {type(value) for value in values} <= {int, float, type(None)}:
-        try:
-            floats = np.array(values, dtype=np.float64)
-        except OverflowError:
-            pass
-        else:
-            return np.where(np.isfinite(floats), floats, np.nan)
-    numbers = (number(value) for value in values)
-    return np.array([np.nan if value is None else value for value in numbers], dtype=np.float64)
-
-
-def _bad_loss(rows: list[JsonObject], chunks: list[FloatArray] | None) -> NDArray[np.bool_]:
-    """Rows [rows] that have a loss, but not a finite one; a row that logged no loss is not among them."""
-    if not rows or not chunks:
-        return np.zeros(len(rows), dtype=np.bool_)
-    bad = ~np.isfinite(chunks[-1])
-    for index in np.flatnonzero(bad):
-        bad[index] = "loss" in rows[index]
-    return np.asarray(bad, dtype=np.bool_)
-
-
-def _steps(values: FloatArray | None, rows: int) -> FloatArray:
-    """Steps [rows]; where a row names none that can be, its place in the file stands in."""
-    places = np.arange(rows, dtype=np.float64)
-    if values is None:
-        return places
-    return np.where((values >= 0) & (values < 2**53), np.floor(values), places)
+    @cached_property
+    def _kept_rows(self) -> NDArray[np.int64]:
+        rows = np.arange(self.rows)
+        if self._descents.size == 0:
+            return rows
+        if self._descents.size > MOST_DESCENTS:
+            order = np.argsort(self.steps, kind="stable")
+            last_of_step = np.append(np.diff(self.steps[order]) > 0, True)
+            return np.asarray(order[last_of_step], dtype=np.int64)
+        rows = rows[~np.isin(rows, list(self._strays))]
+        steps = self.steps[rows]
+        lowest_later = np.minimum.accumulate(np.append(steps[1:], np.inf)[::-1])[::-1]
+        return rows[steps < lowest_later]

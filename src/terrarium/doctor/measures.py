@@ -72,17 +72,17 @@ def _row_numbers(history: History) -> JsonObject:
     steps = history.steps
     return {
         "rows": history.rows,
-        "damaged_lines": history.damaged_lines,
+        "damaged_lines": history.damaged,
         "first_step": int(steps[0]),
         "last_step": int(steps.max()),
         "rows_out_of_order": int(np.count_nonzero(np.diff(steps) <= 0)),
-        "not_finite_rows": int(np.count_nonzero(history.loss_not_finite)),
+        "not_finite_rows": int(np.count_nonzero(history.not_finite.get("loss", ()))),
         "first_not_finite_step": _first_step(history),
     }
 
 
 def _first_step(history: History) -> int | None:
-    bad = np.flatnonzero(history.loss_not_finite)
+    bad = np.flatnonzero(history.not_finite.get("loss", ()))
     return int(history.steps[bad[0]]) if bad.size else None
 
 

@@ -62,8 +62,8 @@ def _stage_plots(stage: StageEvidence) -> list[Plot]:
     plots, steps = [], history.steps
     loss = history.column("loss")
     if loss is not None:
-        bad = steps[history.loss_not_finite]
-        plots.append(loss_plot(steps, loss, chance_levels(stage.config), np.asarray(bad, dtype=np.float64)))
+        bad = steps[history.not_finite["loss"]] if "loss" in history.not_finite else np.zeros(0)
+        plots.append(loss_plot(steps, loss, chance_levels(stage.config), bad))
     for name, values in list(own_measures(history).items())[:MOST_OWN_MEASURES]:
         plots.append(curve_plot(measure_name(name), steps, values, "b"))
     common = (

@@ -11,9 +11,8 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from terrarium.doctor.evidence import Evidence
+from terrarium.doctor.evidence import Evidence, Picture
 from terrarium.doctor.json_files import JsonObject
-from terrarium.doctor.pictures import Picture
 from terrarium.doctor.view import view
 from terrarium.doctor.wording import caption, figure, fixed, plain, share
 

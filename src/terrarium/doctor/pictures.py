@@ -11,6 +11,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from terrarium.doctor.evidence import Picture
 from terrarium.doctor.json_files import JsonObject, read_object
 from terrarium.run import disk
 
@@ -32,31 +33,6 @@ UNREADABLE = (
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,
 )
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One picture of a stage, by its place in the run folder.
-
-    Attributes:
-        stage: the stage that drew it.
-        what: its subject, the file name before "_step_".
-        step: the training step it was drawn at.
-        path: the PNG file.
-        when: "early" or "late" among the pictures of its subject; "only" where there is one.
-        rows: rows of the grid, 0 where the sidecar does not say.
-        columns: columns of the grid (time steps), 0 where the sidecar does not say.
-        row_labels: what each row shows ("truth", "model"), possibly fewer than rows.
-    """
-
-    stage: str
-    what: str
-    step: int
-    path: Path
-    when: str
-    rows: int = 0
-    columns: int = 0
-    row_labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 
-from terrarium.doctor.evidence import Evidence, StageEvidence, gather
+from terrarium.doctor.evidence import Evidence, Picture, StageEvidence
 from terrarium.doctor.json_files import JsonObject, mapping, strict
 from terrarium.doctor.measures import stage_numbers
 from terrarium.doctor.page_html import render_html
 from terrarium.doctor.page_markdown import render_markdown
-from terrarium.doctor.pictures import Picture
+from terrarium.doctor.readers.run_folder import gather
 from terrarium.doctor.summary import summary
 from terrarium.errors import RunError
 from terrarium.run import disk
@@ -65,7 +65,7 @@ def describe(evidence: Evidence) -> JsonObject:
         name: {"verdict": VERDICT, "numbers": stage_numbers(stage, mapping(asked.get(name)))}
         for name, stage in evidence.stages.items()
     }
-    pictures = [picture for stage in evidence.stages.values() for picture, _ in stage.pictures]
+    pictures = [picture for stage in evidence.stages.values() for picture in stage.pictures]
     document = {
         "format": FORMAT,
         "verdict": VERDICT,
@@ -76,7 +76,10 @@ def describe(evidence: Evidence) -> JsonObject:
         "findings": [],
         "scores": evidence.scores,
         "pictures": [_picture(picture, evidence) for picture in pictures],
-        "missing": [asdict(missing) for missing in evidence.missing],
+        "missing": [
+            {"stage": gap.stage, "what": gap.what, "reason": gap.detail or gap.why}
+            for gap in evidence.missing
+        ],
     }
     described: JsonObject = strict(document)
     return described
@@ -88,9 +91,11 @@ def _checkpoints(stage: StageEvidence) -> JsonObject:
         "total": len(stage.checkpoints),
         "usable": len(whole),
         "resume_from": max(whole, default=None),
-        "items": [asdict(checkpoint) for checkpoint in stage.checkpoints],
+        "items": [asdict(checkpoint) | {"reason": checkpoint.detail} for checkpoint in stage.checkpoints],
     }
 
 
 def _picture(picture: Picture, evidence: Evidence) -> JsonObject:
-    return asdict(picture) | {"path": picture.path.relative_to(evidence.path).as_posix()}
+    return {key: value for key, value in asdict(picture).items() if key != "pairs"} | {
+        "path": picture.path.relative_to(evidence.path).as_posix()
+    }

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from terrarium.doctor.evidence import Evidence, StageEvidence
+from terrarium.doctor.evidence import Evidence, Picture, StageEvidence
 from terrarium.doctor.json_files import JsonObject, mapping, number
-from terrarium.doctor.pictures import Picture, Shown
+from terrarium.doctor.pictures import Shown, show
 from terrarium.doctor.scores import ActionTable, Rollout, ScoreLine, action_table, rollout, score_groups
 from terrarium.doctor.wording import (
     NOTHING,
@@ -102,7 +102,7 @@ def view(evidence: Evidence, document: JsonObject) -> View:
         interval=_interval(evidence.scores),
         provenance=tuple(_provenance(evidence)),
         settings=tuple(_flat(evidence.run.get("config"))),
-        missing=tuple((readable(m.stage or "run"), m.what, m.reason) for m in evidence.missing),
+        missing=tuple((readable(m.stage or "run"), m.what, m.detail or m.why) for m in evidence.missing),
     )
 
 
@@ -120,7 +120,7 @@ def _stage(stage: StageEvidence, document: JsonObject) -> StageView:
         measures=tuple(_measures(numbers)),
         discarded=tuple((plain(reason), count) for reason, count in stage.discarded.items()),
         checkpoints=tuple(_checkpoints(checkpoints["items"])),
-        pictures=stage.pictures,
+        pictures=tuple((picture, show(picture)) for picture in stage.pictures if picture.when),
     )
 
 
@@ -183,7 +183,7 @@ def _measures(numbers: JsonObject) -> Iterator[tuple[str, ...]]:
 def _checkpoints(items: list[JsonObject]) -> Iterator[tuple[str, str, str]]:
     """(step, state, judged how far), newest first."""
     for item in reversed(items[-MOST_CHECKPOINTS:]):
-        state = "whole" if item["whole"] else plain(item["reason"] or "not whole")
+        state = "whole" if item["whole"] else plain(item["detail"] or "not whole")
         yield f"{item['step']:,}", state, f"L{item['judged_to']}"
 
 
