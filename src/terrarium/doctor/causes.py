@@ -1,20 +1,190 @@
-"""Which finding leads and which ones follow from it: one illness gives one leading finding."""
+"""Which finding leads and which ones follow from it: one illness gives one leading finding.
+
+`EXPLAINED_BY` says, for each code, which other codes explain it, the most telling one first. A finding
+follows from another one only if that began no later, as far as onsets can be told, and was found with some
+confidence. Causes are followed to their root: what everything else hangs on is the lead.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from terrarium.doctor.evidence import Evidence
 from terrarium.doctor.finding import Finding, Severity
+from terrarium.doctor.history import FloatArray
+
+SLACK = 0.06  # of a stage's length: onsets are estimates, and what is found from coarse columns begins late
+LEAST_CONFIDENCE = 0.4
+TAKEN_AS_TOGETHER = 0.02  # of a stage's length
+
+RATES = ("learning-rate-not-applied", "learning-rate-too-high", "learning-rate-no-warmup")
+COLLAPSES = ("codebook-collapsed", "actions-collapsed", "actions-unstable")
+RISES = ("loss-diverging", "loss-drifting-up", "loss-jump", "loss-spike", "loss-not-finite")
+STANDSTILLS = ("loss-not-learning", "loss-constant")
+ILL_LOSSES = (*RISES, "loss-worse-than-chance", *STANDSTILLS)
+UNUSABLE = ("checkpoint-empty", "checkpoint-not-finite", "checkpoint-damaged", "checkpoint-hostile")
+
+EXPLAINED_BY: dict[str, tuple[str, ...]] = {
+    "loss-diverging": (*RATES, "loss-jump", "gradient-exploding", *COLLAPSES),
+    "loss-drifting-up": (*RATES, "loss-sawtooth", "overfitting", *COLLAPSES),
+    "loss-worse-than-chance": (*RATES, *RISES),
+    "loss-not-finite": (*RATES, "loss-diverging", "gradient-exploding", "gradient-not-finite"),
+    "loss-spike": (*RATES, "loss-jump", "gradient-exploding", *COLLAPSES),
+    "loss-jump": ("learning-rate-not-applied",),
+    "loss-sawtooth": ("actions-unstable",),
+    "loss-not-learning": ("learning-rate-zero", "gradient-vanishing", "loss-constant", *RATES, *COLLAPSES),
+    "loss-constant": ("learning-rate-zero", "gradient-vanishing"),
+    "overfitting": (),
+    "gradient-exploding": (*RATES, "loss-jump", "loss-diverging"),
+    "gradient-not-finite": (*RATES, "loss-diverging", "loss-not-finite"),
+    "gradient-vanishing": (*COLLAPSES,),
+    "learning-rate-too-high": ("learning-rate-not-applied",),
+    "codebook-collapsed": (*RATES, "loss-diverging", "loss-not-finite"),
+    "actions-collapsed": (*RATES, "loss-diverging", "loss-not-finite"),
+    "actions-narrow": ("actions-collapsed", "actions-unstable"),
+    "actions-unstable": (*RATES, "actions-collapsed", "loss-diverging"),
+    "steps-repeated": ("loss-jump",),
+    "throughput-dropped": ("run-stalled",),
+    "run-unfinished": ("loss-not-finite", "run-stalled"),
+    "checkpoint-not-finite": ("loss-not-finite", "gradient-not-finite"),
+    "checkpoint-newest-unusable": UNUSABLE,
+    **dict.fromkeys(
+        ("picture-flat", "picture-blocks", "picture-stripes", "picture-tiles", "picture-noise"),
+        (*RATES, "learning-rate-zero", *ILL_LOSSES, *COLLAPSES),
+    ),
+    "picture-blurred": (*RATES, *ILL_LOSSES, "codebook-collapsed"),
+    "picture-frozen": (*RATES, *ILL_LOSSES, *COLLAPSES),
+}
+UPSTREAM: dict[str, tuple[str, ...]] = {
+    "video_tokenizer": (),
+    "latent_actions": (),
+    "dynamics": ("video_tokenizer", "latent_actions"),
+}
+SHOWN_DOWNSTREAM = "picture-"  # what a later stage draws is drawn through the tokenizer
+ORDER_OF_FAMILIES = (
+    "learning-rate",
+    "loss",
+    "gradient",
+    "overfitting",
+    "checkpoint",
+    "codebook",
+    "actions",
+    "picture",
+    "run",
+    "throughput",
+    "device",
+    "steps",
+)
+GRAVEST_FIRST = (Severity.CRITICAL, Severity.WATCH, Severity.INFO)
 
 
 def link(findings: Sequence[Finding], evidence: Evidence) -> tuple[Finding, ...]:
     """Order findings by importance, and let each point at the one that it follows from.
 
+    A leading finding is as severe as the worst of what follows from it.
+
     Args:
         findings: in any order, none linked.
-        evidence: what they were made from.
+        evidence: what they were made from: the lengths of stages, against which onsets are compared.
+
+    Returns:
+        The findings, most important first; `caused_by` is the place of the direct cause in this list.
     """
-    del evidence
-    order = [Severity.CRITICAL, Severity.WATCH, Severity.INFO]
-    return tuple(sorted(findings, key=lambda finding: order.index(finding.severity)))
+    lengths = {name: _length(stage.kept.steps) for name, stage in evidence.stages.items()}
+    causes = [_cause(place, findings, lengths) for place in range(len(findings))]
+    _cut_cycles(causes)
+    roots = [_root(place, causes) for place in range(len(findings))]
+    severities = [finding.severity for finding in findings]
+    for place, root in enumerate(roots):
+        severities[root] = min(severities[root], findings[place].severity, key=GRAVEST_FIRST.index)
+
+    def importance(place: int) -> tuple[int, int, int, int, int, float]:
+        root, finding = roots[place], findings[place]
+        return (
+            GRAVEST_FIRST.index(severities[place]),
+            GRAVEST_FIRST.index(severities[root]),
+            _family(findings[root]),
+            root,
+            int(place != root),
+            finding.first_step or 0,
+        )
+
+    order = sorted(range(len(findings)), key=importance)
+    places = {old: new for new, old in enumerate(order)}
+    return tuple(
+        replace(
+            findings[old],
+            severity=severities[old],
+            caused_by=None if (cause := causes[old]) is None else places[cause],
+        )
+        for old in order
+    )
+
+
+def _cause(place: int, findings: Sequence[Finding], lengths: dict[str, float]) -> int | None:
+    """The finding that explains this one best: of its own stage, else of one before."""
+    effect = findings[place]
+    for code in EXPLAINED_BY.get(effect.code, ()):
+        for other, cause in enumerate(findings):
+            if cause.code == code and cause.stage == effect.stage and _may_explain(cause, effect, lengths):
+                return other
+    if effect.code.startswith(SHOWN_DOWNSTREAM):
+        for stage in UPSTREAM.get(effect.stage or "", ()):
+            for other, cause in enumerate(findings):
+                if cause.stage == stage and cause.severity is Severity.CRITICAL and _is_upstream(cause):
+                    return other
+    return None
+
+
+def _is_upstream(cause: Finding) -> bool:
+    return cause.code.startswith(SHOWN_DOWNSTREAM) or cause.code in (*ILL_LOSSES, "codebook-collapsed")
+
+
+def _may_explain(cause: Finding, effect: Finding, lengths: dict[str, float]) -> bool:
+    if cause.confidence < LEAST_CONFIDENCE or cause.severity is Severity.INFO:
+        return False
+    if cause.first_step is None or effect.first_step is None:
+        return True
+    length = lengths.get(effect.stage or "", 0.0)
+    if effect.code in EXPLAINED_BY.get(cause.code, ()):  # each may explain the other: what came first leads
+        return cause.first_step < effect.first_step - TAKEN_AS_TOGETHER * length or (
+            abs(cause.first_step - effect.first_step) <= TAKEN_AS_TOGETHER * length
+            and _precedence(cause) < _precedence(effect)
+        )
+    return cause.first_step <= effect.first_step + SLACK * length
+
+
+def _precedence(finding: Finding) -> int:
+    """Of two that began together: a symptom that is seen in the loss leads one that is seen elsewhere."""
+    return _family(finding)
+
+
+def _cut_cycles(causes: list[int | None]) -> None:
+    for start in range(len(causes)):
+        seen, place = {start}, start
+        while (cause := causes[place]) is not None:
+            if cause in seen:
+                causes[place] = None
+                break
+            seen.add(cause)
+            place = cause
+
+
+def _root(place: int, causes: Sequence[int | None]) -> int:
+    while (cause := causes[place]) is not None:
+        place = cause
+    return place
+
+
+def _family(finding: Finding) -> int:
+    for rank, family in enumerate(ORDER_OF_FAMILIES):
+        if finding.code.startswith(family):
+            return rank
+    return len(ORDER_OF_FAMILIES)
+
+
+def _length(steps_N: FloatArray) -> float:
+    return float(np.ptp(steps_N)) if steps_N.size else 0.0

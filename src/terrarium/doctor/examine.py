@@ -43,7 +43,7 @@ def examine(evidence: Evidence) -> Diagnosis:
     for finding in _ask(evidence):
         (failed if isinstance(finding, Missing) else found).append(finding)  # type: ignore[arg-type]
     evidence = replace(evidence, missing=evidence.missing + tuple(failed))
-    findings = link(found, evidence)
+    findings = tuple(_with_fallback(finding, evidence) for finding in link(found, evidence))
     stages = {name: _verdict(name, findings, evidence) for name in evidence.stages}
     whole_run = _verdict(None, findings, evidence)
     return Diagnosis(evidence, worst([*stages.values(), whole_run]), stages, findings, next_actions(findings))
@@ -63,6 +63,20 @@ def _ask(evidence: Evidence) -> Iterator[Finding | Missing]:
                 yield Missing(name, "detector", "failed", f"{code_of(detector)}: {error!r}"[:300], True)
 
 
+def _with_fallback(finding: Finding, evidence: Evidence) -> Finding:
+    """A critical lead asks for a halt first, and names the checkpoint to keep where there is a whole one."""
+    if finding.severity is not Severity.CRITICAL or finding.caused_by is not None:
+        return finding
+    stage = evidence.stages.get(finding.stage or "")
+    whole = [checkpoint for checkpoint in stage.checkpoints if checkpoint.whole] if stage else []
+    if not whole:
+        return finding
+    before = [one for one in whole if finding.first_step is not None and one.step < finding.first_step]
+    fallback = max(before or whole, key=lambda checkpoint: checkpoint.step)
+    actions = tuple(dict.fromkeys(("freeze-run", *finding.actions)))
+    return replace(finding, values={"checkpoint": fallback.name, **finding.values}, actions=actions)
+
+
 def _verdict(stage: str | None, findings: tuple[Finding, ...], evidence: Evidence) -> Verdict:
     grave = [VERDICT_OF[finding.severity] for finding in findings if finding.stage == stage]
     if any(missing.essential and missing.stage == stage for missing in evidence.missing):
@@ -70,17 +84,48 @@ def _verdict(stage: str | None, findings: tuple[Finding, ...], evidence: Evidenc
     return worst([Verdict.NORMAL, *grave])
 
 
-RANK = (
+ORDER_OF_ACTIONS = (
+    # first what keeps the run's work,
     "freeze-run",
     "fix-checkpoint-writer",
+    "run-one-launcher",
+    # then what removes causes,
+    "check-data",
+    "check-labels-and-loss",
+    "lower-learning-rate",
+    "raise-learning-rate",
+    "add-warmup",
+    "clip-gradients",
+    "restore-optimizer-state",
+    "shuffle-data",
+    "revive-codebook",
+    "widen-actions",
+    "retrain-upstream",
+    "stop-early-or-regularise",
+    "divide-by-accumulation",
+    "check-device",
+    "check-loader",
+    # then the way on, and what proves it.
+    "resume-before-onset",
+    "restart-from-checkpoint",
+    "check-effective-rate",
+    "smoke-test",
+    "look-again",
+    "redraw-pictures",
+    "log-more",
 )
 
 
 def next_actions(findings: tuple[Finding, ...]) -> tuple[tuple[str, int], ...]:
-    """What to do next: first what keeps the run's work, then what removes causes, then what proves it."""
+    """What to do next, as (code, place of the finding that asks for it), in the order of doing.
+
+    Only leads are cured: what follows from them goes with them. Unknown codes come last.
+    """
     first: dict[str, int] = {}
     for place, finding in enumerate(findings):
+        if finding.caused_by is not None and findings[finding.caused_by].severity is not Severity.INFO:
+            continue
         for action in finding.actions:
             first.setdefault(action, place)
-    known = {action: rank for rank, action in enumerate(RANK)}
-    return tuple(sorted(first.items(), key=lambda item: (known.get(item[0], len(RANK)), item[1])))
+    known = {action: rank for rank, action in enumerate(ORDER_OF_ACTIONS)}
+    return tuple(sorted(first.items(), key=lambda item: (known.get(item[0], len(ORDER_OF_ACTIONS)), item[1])))
