@@ -1,38 +1,22 @@
-"""Pictures a stage drew while it trained: found, paired early against late, and made safe to show."""
+"""Pictures a stage drew while it trained, made safe to show."""
 
 from __future__ import annotations
 
 import base64
 import io
-import re
-import warnings
 from dataclasses import dataclass
-from pathlib import Path
 
 from PIL import Image
 
 from terrarium.doctor.evidence import Picture
-from terrarium.doctor.json_files import JsonObject, read_object
-from terrarium.run import disk
+from terrarium.doctor.readers.pictures import UNREADABLE, find_pictures, open_picture
 
-PICTURE_NAME = re.compile(r"(?P<what>.+)_step_(?P<step>\d{1,15})\.png")
-MOST_SUBJECTS = 4
-MOST_FILES = 100_000
-LARGEST_FILE_BYTES = 32 * 2**20
-LARGEST_PICTURE_PIXELS = 32 * 10**6
-LARGEST_SIDECAR_BYTES = 2**20
+__all__ = ["Shown", "find_pictures", "show"]
+
 SHOWN_ROWS = 6
 SHOWN_WIDTH = 1280
 SHOWN_HEIGHT = 900
 SMALLEST_WIDTH = 380
-UNREADABLE = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
-)
 
 
 @dataclass(frozen=True)
@@ -54,47 +38,6 @@ class Shown:
     reason: str = ""
 
 
-def find_pictures(stage_path: Path) -> tuple[Picture, ...]:
-    """The earliest and the latest picture of each subject in `<stage>/visualizations`."""
-    subjects: dict[str, dict[int, Path]] = {}
-    for step, what, path in _named(stage_path / "visualizations"):
-        subjects.setdefault(what, {})[step] = path
-    chosen: list[Picture] = []
-    for what, by_step in sorted(subjects.items())[:MOST_SUBJECTS]:
-        first, last = min(by_step), max(by_step)
-        ends = [(first, "only")] if first == last else [(first, "early"), (last, "late")]
-        chosen.extend(_picture(stage_path.name, what, step, by_step[step], when) for step, when in ends)
-    return tuple(chosen)
-
-
-def _named(folder: Path) -> list[tuple[int, str, Path]]:
-    """(step, what, path) of each picture; links are passed over, so nothing outside the folder is shown."""
-    found: list[tuple[int, str, Path]] = []
-    try:
-        for path in folder.iterdir():
-            match = PICTURE_NAME.fullmatch(path.name)
-            if match and path.is_file() and not path.is_symlink():
-                found.append((int(match["step"]), match["what"], path))
-            if len(found) >= MOST_FILES:
-                break
-    except OSError:
-        return found
-    return found
-
-
-def _picture(stage: str, what: str, step: int, path: Path, when: str) -> Picture:
-    sidecar, _ = read_object(path.with_suffix(".json"), LARGEST_SIDECAR_BYTES)
-    rows, columns = _count(sidecar, "rows"), _count(sidecar, "columns")
-    labels = sidecar.get("row_labels")
-    names = [str(label)[:40] for label in labels[:rows]] if isinstance(labels, list) else []
-    return Picture(stage, what, step, path, when, rows, columns, tuple(names))
-
-
-def _count(sidecar: JsonObject, key: str) -> int:
-    value = sidecar.get(key)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= 1000 else 0
-
-
 def show(picture: Picture) -> Shown:
     """Read one picture and encode it anew, cut to its first rows and bounded in size.
 
@@ -102,21 +45,10 @@ def show(picture: Picture) -> Shown:
     gives an empty picture with the reason.
     """
     try:
-        content = disk.read_bounded(picture.path, LARGEST_FILE_BYTES)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            return _read(content, picture)
+        with open_picture(picture.path) as image:
+            return _encode(image.convert("RGB"), picture)
     except UNREADABLE:
         return Shown("", reason=f"{picture.path.name} can't be read as a PNG")
-
-
-def _read(content: bytes, picture: Picture) -> Shown:
-    with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
-        if image.width * image.height > LARGEST_PICTURE_PIXELS:
-            return Shown(
-                "", reason=f"{picture.path.name} has too many pixels ({image.width} x {image.height})"
-            )
-        return _encode(image.convert("RGB"), picture)
 
 
 def _encode(image: Image.Image, picture: Picture) -> Shown:
