@@ -50,6 +50,7 @@ class StageConfig(Section):
     checkpoint_every: Count = 100
     picture_every: Count = 200
     keep_checkpoints: Count = 3
+    failed_saves: Count = Field(3, description="saves that may fail in a row before training stops")
 
     @model_validator(mode="after")
     def _whole_micro_batches(self) -> Self:

@@ -4,6 +4,7 @@ TerrariumError
 ├── UsageError          exit 2: an option, preset, key or argument that can't be
 ├── DataError           footage that is missing, damaged, empty or of the wrong size
 ├── CheckpointError     a checkpoint that is missing, damaged, refused or of another run
+│   └── RefusedStateError   a state that must not be saved: empty, not finite, not the model
 ├── RunError            a run folder that is missing, foreign, locked or of another configuration
 ├── TrainingError       a step that can't be taken: a loss or a gradient that is not finite
 ├── PlayError           a world that can't be served: a busy port, a bad address
@@ -44,6 +45,10 @@ class DataError(TerrariumError):
 
 class CheckpointError(TerrariumError):
     """A checkpoint that is missing, damaged, refused or of another run."""
+
+
+class RefusedStateError(CheckpointError):
+    """A state that must not be saved: it is empty, not finite, or not the model."""
 
 
 class RunError(TerrariumError):

@@ -17,6 +17,7 @@ from terrarium.run.checkpoint import judge_path, list_checkpoints
 from terrarium.run.folder import STAGES
 from terrarium.run.history import History, read_history
 from terrarium.train.loop import Interrupted, train_stage, train_step
+from terrarium.train.saver import Saver
 from terrarium.train.stages import Stage
 from terrarium.train.state import TrainState
 from tiny_training import (
@@ -239,7 +240,7 @@ def test_rows_are_on_the_disk_before_their_checkpoint_counts(
         monkeypatch.setattr(owner, name, noted)
 
     noting(History, "sync")
-    noting(TrainState, "save")
+    noting(Saver, "save")
     train(make_folder(tmp_path / "run", "video_tokenizer"), footage)
     assert order == ["sync", "save"] * 2
 

@@ -10,6 +10,7 @@ from terrarium.data.dataset import Dataset
 from terrarium.errors import CheckpointError
 from terrarium.run.folder import STAGES
 from terrarium.train.loop import train_step
+from terrarium.train.saver import commit
 from terrarium.train.state import TrainState, describe_model, seed_step
 from tiny_training import make_folder, make_stage
 from tiny_world import tiny_config
@@ -32,7 +33,7 @@ def test_saved_and_loaded_bit_for_bit(name: str, footage: Dataset, tmp_path: Pat
     state = TrainState.begin(stage.model, stage.config)
     for step in range(3):
         train_step(state, stage, stage.to_inputs(stage.batches.batch(step)), config)
-    state.save(folder, keep=1)
+    commit(state.snapshot(), folder, keep=1)
 
     fresh_stage = make_stage(name, footage, tmp_path, tiny_config("seed=5"))
     fresh = TrainState.begin(fresh_stage.model, fresh_stage.config)
@@ -98,7 +99,7 @@ def test_a_checkpoint_of_another_model_is_refused_before_anything_changes(
     config = tiny_config()
     stage = make_stage("video_tokenizer", footage, tmp_path, config)
     train_step(small, stage, stage.to_inputs(stage.batches.batch(0)), config)
-    small.save(folder, keep=1)
+    commit(small.snapshot(), folder, keep=1)
     before = {key: value.clone() for key, value in large.model.state_dict().items()}
     with pytest.raises(CheckpointError, match="another shape"):
         large.load(folder, 1)

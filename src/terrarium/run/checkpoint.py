@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from terrarium.errors import CheckpointError
+from terrarium.errors import CheckpointError, RefusedStateError
 from terrarium.run import disk
 from terrarium.run.folder import StageFolder, parse_checkpoint_name
 from terrarium.run.manifest import (
@@ -83,8 +83,10 @@ def commit_checkpoint(
         The folder of the checkpoint.
 
     Raises:
-        CheckpointError: it is empty, not finite or not the model, there is no room, or the disk can't be
-            written. The earlier checkpoints are untouched, and nothing half-written is left.
+        RefusedStateError: it is empty, not finite or not the model. What was refused is put aside under a
+            hidden name, in the place of what was refused before.
+        CheckpointError: there is no room, or the disk can't be written. In either case earlier checkpoints
+            are untouched, and nothing half-written is left.
     """
     if keep < 1:
         raise CheckpointError(
@@ -166,10 +168,26 @@ def _draft(stage: StageFolder, step: int, files: Mapping[str, bytes], state: Map
         content = build_manifest(kind=stage.name, step=step, run_id=stage.run_id, files=blobs, tensors=tables)
         return _Draft({**blobs, MANIFEST: content}, parse_manifest(content))
     except (Flaw, ValueError, TypeError) as flaw:
-        raise CheckpointError(
+        aside = _put_aside(stage, step, files)
+        raise RefusedStateError(
             f"the checkpoint of step {step} of {stage.name} is refused: {flaw}",
-            "Nothing was written; earlier checkpoints are untouched",
+            f"Earlier checkpoints are untouched{f'; the refused state lies in {aside}' if aside else ''}",
         ) from flaw
+
+
+def _put_aside(stage: StageFolder, step: int, files: Mapping[str, bytes]) -> Path | None:
+    """Keep what was refused for whoever looks for the reason; without a manifest it never counts."""
+    aside = hidden_name(stage.checkpoint_path(step), "refused")
+    try:
+        for old in stage.checkpoints_path.glob(".refused-*"):
+            shutil.rmtree(old)
+        aside.mkdir(parents=True)
+        for name, blob in files.items():
+            (aside / check_file_name(name)).write_bytes(blob)
+    except (OSError, ValueError):
+        shutil.rmtree(aside, ignore_errors=True)
+        return None
+    return aside
 
 
 def _examine(name: str, blob: bytes) -> Tensors:

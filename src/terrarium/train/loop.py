@@ -19,6 +19,7 @@ from terrarium.run.history import History
 from terrarium.train.interruption import Interruption
 from terrarium.train.optimizer import learning_rate_at, set_learning_rate
 from terrarium.train.pictures import save_picture
+from terrarium.train.saver import Saver
 from terrarium.train.stages import Stage
 from terrarium.train.state import TrainState, seed_step
 
@@ -51,11 +52,16 @@ def train_stage(stage: Stage, folder: StageFolder, config: Config, progress: Pro
     """
     torch.set_flush_denormal(True)  # denormals make steps many times slower on CPUs
     state = TrainState.begin(stage.model, stage.config)
-    with History(folder) as history, Interruption() as interruption:
+    with (
+        History(folder) as history,
+        Interruption() as interruption,
+        Saver(folder, stage.config.keep_checkpoints, stage.config.failed_saves, progress.say) as saver,
+    ):
         resume(state, folder, history, progress)
         first_runtime, began = history.last_runtime, time.monotonic()
         with Prefetcher(stage.batches, state.step, stage.config.steps) as batches:
             for batch in batches:
+                saver.check()
                 row = train_step(state, stage, stage.to_inputs(batch), config)
                 row["runtime"] = round(first_runtime + time.monotonic() - began, 3)
                 history.append(row)
@@ -66,9 +72,11 @@ def train_stage(stage: Stage, folder: StageFolder, config: Config, progress: Pro
                 stop = interruption.asked is not None
                 if stop or state.step % stage.config.checkpoint_every == 0 or is_last(state, stage.config):
                     history.sync()
-                    state.save(folder, stage.config.keep_checkpoints)
+                    saver.save(state.snapshot)
                 if stop:
+                    saver.finish()
                     raise Interrupted(f"{interruption.asked} at step {state.step} of {stage.name}: saved")
+        saver.finish()
 
 
 def train_step(state: TrainState, stage: Stage, inputs: tuple[Tensor, ...], config: Config) -> Row:

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from terrarium.config import StageConfig
 from terrarium.errors import CheckpointError
-from terrarium.run.checkpoint import commit_checkpoint, read_files, read_state
+from terrarium.run.checkpoint import read_files, read_state
 from terrarium.run.folder import StageFolder
 from terrarium.train.optimizer import make_optimizer
+from terrarium.train.saver import Snapshot
 
 
 @dataclass
@@ -51,18 +52,14 @@ class TrainState:
         for mine, live in zip(self.average.buffers(), self.model.buffers(), strict=True):
             mine.copy_(live)
 
-    def save(self, folder: StageFolder, keep: int) -> None:
-        """Commit a checkpoint of this step.
-
-        Raises:
-            CheckpointError: it is empty or not finite, or the disk does not take it.
-        """
+    def snapshot(self) -> Snapshot:
+        """A copy of everything, on the CPU, for a checkpoint of this step."""
         files = {
-            "model.safetensors": _to_bytes(self.model.state_dict()),
-            "ema.safetensors": _to_bytes(self.average.state_dict()),
-            "optimizer.safetensors": _to_bytes(self._optimizer_tensors()),
+            "model.safetensors": _copied(self.model.state_dict()),
+            "ema.safetensors": _copied(self.average.state_dict()),
+            "optimizer.safetensors": _copied(self._optimizer_tensors()),
         }
-        commit_checkpoint(folder, self.step, files, state=describe_model(self.model), keep=keep)
+        return Snapshot(self.step, files, describe_model(self.model))
 
     def load(self, folder: StageFolder, step: int) -> None:
         """Take everything from the checkpoint of a step.
@@ -115,5 +112,7 @@ def seed_step(seed: int, stage: str, step: int) -> None:
     torch.manual_seed(zlib.crc32(f"{seed}/{stage}/{step}".encode()) + (seed << 32))
 
 
-def _to_bytes(tensors: dict[str, Tensor]) -> bytes:
-    return safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()})
+def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name: torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor) for name, tensor in tensors.items()
+    }

@@ -1,0 +1,134 @@
+"""Saving beside training: the state is copied between two steps, and a thread writes the copy.
+
+At most one save is under way: where the disk is slower than training, training waits. A save that fails is
+never swallowed: the next step tells it, and training goes on to the next save unless the state itself was
+refused or too many failed in a row; the last save of a run must succeed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import safetensors.torch
+from torch import Tensor
+
+from terrarium.errors import CheckpointError, RefusedStateError
+from terrarium.run.checkpoint import commit_checkpoint
+from terrarium.run.folder import StageFolder
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A training state at rest, on the CPU; nothing in it is shared with the live one.
+
+    Attributes:
+        step: optimizer steps taken.
+        files: file name -> name -> tensor.
+        state: the rest, as JSON.
+    """
+
+    step: int
+    files: dict[str, dict[str, Tensor]]
+    state: dict[str, object]
+
+
+class Saver:
+    """Commits snapshots in a background thread; use it as a context manager, and `check` it at every step.
+
+    Args:
+        folder: of the stage.
+        keep: see `commit_checkpoint`.
+        patience: how many saves in a row may fail before training stops.
+        say: is told of a save that failed.
+
+    Attributes:
+        saves: snapshots that were committed.
+        blocked_seconds: for which training stood still because of saving.
+        writer_seconds: CPU time of the thread.
+    """
+
+    def __init__(self, folder: StageFolder, keep: int, patience: int, say: Callable[[str], None]) -> None:
+        self._folder, self._keep, self._patience, self._say = folder, keep, patience, say
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._pending: Future[Path] | None = None
+        self._failed_in_a_row = 0
+        self.saves = 0
+        self.blocked_seconds = self.writer_seconds = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._thread.shutdown(wait=True)
+        if error is not None and self._pending is not None and (failure := self._pending.exception()):
+            self._say(f"a checkpoint was not saved: {failure}")
+
+    def save(self, take: Callable[[], Snapshot]) -> None:
+        """Copy the state by `take`, and begin to write it; waits for the save before this one.
+
+        Raises:
+            CheckpointError: see `check`.
+        """
+        began = time.monotonic()
+        self._collect()
+        self._pending = self._thread.submit(self._write, take())
+        self.blocked_seconds += time.monotonic() - began
+
+    def check(self) -> None:
+        """See whether a save failed.
+
+        Raises:
+            RefusedStateError: the state was empty, not finite or not the model.
+            CheckpointError: the disk did not take it, too often in a row.
+        """
+        if self._pending is not None and self._pending.done():
+            self._collect()
+
+    def finish(self) -> None:
+        """Wait until the last save is on the disk.
+
+        Raises:
+            CheckpointError: it failed.
+        """
+        began = time.monotonic()
+        self._patience = 1
+        self._collect()
+        self.blocked_seconds += time.monotonic() - began
+
+    def _collect(self) -> None:
+        pending, self._pending = self._pending, None
+        if pending is None:
+            return
+        try:
+            pending.result()
+        except RefusedStateError:
+            raise
+        except CheckpointError as error:
+            self._failed_in_a_row += 1
+            if self._failed_in_a_row >= self._patience:
+                raise
+            self._say(f"{error}. Training goes on; {self._patience - self._failed_in_a_row} more may fail")
+        else:
+            self.saves += 1
+            self._failed_in_a_row = 0
+
+    def _write(self, snapshot: Snapshot) -> Path:
+        began = time.thread_time()
+        try:
+            return commit(snapshot, self._folder, self._keep)
+        finally:
+            self.writer_seconds += time.thread_time() - began
+
+
+def commit(snapshot: Snapshot, folder: StageFolder, keep: int) -> Path:
+    """Save a snapshot, here and now: see `commit_checkpoint`."""
+    blobs = {name: safetensors.torch.save(tensors) for name, tensors in snapshot.files.items()}
+    return commit_checkpoint(folder, snapshot.step, blobs, state=snapshot.state, keep=keep)
