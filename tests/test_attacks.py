@@ -71,7 +71,7 @@ def test_killed_between_picture_and_checkpoint_no_picture_is_missing(
     def crash(*_: object) -> None:
         raise Crash
 
-    for step in ("save_picture", "TrainState.save"):
+    for step in ("save_picture", "Saver.save"):
         with monkeypatch.context() as patch, pytest.raises(Crash):
             patch.setattr(f"{loop.__name__}.{step}", crash)
             train(make_stage(folder.name, footage, tmp_path, config))
