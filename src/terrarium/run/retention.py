@@ -50,6 +50,21 @@ def retain(stage: StageFolder, fresh: Path, keep: int) -> None:
             disk.failpoint("commit:removed")
 
 
+def remove_beyond(stage: StageFolder, step: int) -> None:
+    """Remove this run's checkpoints of later steps: training goes back to `step`, and they are not its past.
+
+    Raises:
+        OSError: the folder can't be written.
+    """
+    for path in reversed(list_checkpoints(stage)):
+        named = parse_checkpoint_name(path.name)
+        if named and named[1] > step and judge(path, level=0, run_id=stage.run_id).run_id == stage.run_id:
+            path.rename(hidden_name(path, "removed"))
+    tidy(stage)
+    remaining = [path for path in list_checkpoints(stage) if judge(path, level=0, run_id=stage.run_id).whole]
+    write_latest(stage, remaining[-1] if remaining else None)
+
+
 def tidy(stage: StageFolder) -> None:
     """Remove what dead writers, and this one, left hidden; bring back what was moved aside in vain.
 

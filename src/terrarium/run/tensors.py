@@ -26,7 +26,7 @@ MAX_TENSOR_FILE_BYTES = 8 * 2**30
 # type: (integer view, mask, pattern); a number is not finite when its bits under the mask are the pattern.
 # Mostly that is an exponent of ones; some float8 have no infinity and spend one pattern only, that of
 # negative zero, on NaN.
-_NOT_FINITE = {
+NOT_FINITE = {
     "F64": ("<u8", 0x7FF0_0000_0000_0000, 0x7FF0_0000_0000_0000),
     "F32": ("<u4", 0x7F80_0000, 0x7F80_0000),
     "C64": ("<u4", 0x7F80_0000, 0x7F80_0000),
@@ -88,9 +88,9 @@ def is_finite(dtype: str, data: bytes | bytearray) -> bool:
     """
     if dtype in _ALWAYS_FINITE:
         return True
-    if dtype not in _NOT_FINITE:
+    if dtype not in NOT_FINITE:
         raise ValueError(f"has a tensor of the unknown type {shown(dtype)}")
-    view, mask, pattern = _NOT_FINITE[dtype]
+    view, mask, pattern = NOT_FINITE[dtype]
     bits = np.frombuffer(data, dtype=view)
     size = _CHUNK_BYTES // bits.itemsize
     chunks = (bits[start : start + size] for start in range(0, bits.size, size))

@@ -42,6 +42,8 @@ class Judgement:
         level: the highest level passed, 0 to 3, or -1 where not even L0 was.
         whole: whether every level that was asked for was passed.
         reason: what is wrong, in words; empty where nothing is.
+        flaw: its code: "damaged", "incomplete" (a file or a part of the training state is missing), "empty",
+            "not-finite", "wrong-step", "foreign"; empty where nothing is wrong.
         kind: the stage in its manifest, None where unknown.
         run_id: the run in its manifest, None where unknown.
         foreign: it belongs to another run than was asked for.
@@ -61,10 +63,15 @@ class Judgement:
     foreign: bool = False
     weights_whole: bool = False
     fallback: Path | None = None
+    flaw: str = ""
 
 
 class Flaw(Exception):  # noqa: N818 - no error of this program: what it found out about a file
-    """What is wrong with a checkpoint, in words."""
+    """What is wrong with a checkpoint: in words, and as a code (see `Judgement.flaw`)."""
+
+    def __init__(self, words: str, code: str = "damaged") -> None:
+        super().__init__(words)
+        self.code = code
 
 
 def judge(
@@ -83,16 +90,16 @@ def judge(
         manifest = _open_manifest(folder)
     except Flaw as flaw:
         named = parse_checkpoint_name(folder.name)
-        return Judgement(path, named[1] if named else None, -1, False, str(flaw))
+        return Judgement(path, named[1] if named else None, -1, False, str(flaw), flaw=flaw.code)
     foreign = run_id is not None and manifest.run_id != run_id
     ours = not foreign and kind in (None, manifest.kind)
-    reached, reason = -1, ""
+    reached, reason, code = -1, "", ""
     try:
         _check_owner(manifest, run_id, kind)
         for reached in islice(_climb(folder, manifest), level + 1):  # noqa: B007 - read after the loop
             pass
     except Flaw as flaw:
-        reason = str(flaw)
+        reason, code = str(flaw), flaw.code
     return Judgement(
         path,
         manifest.step,
@@ -103,6 +110,7 @@ def judge(
         manifest.run_id,
         foreign,
         weights_whole=bool(reason) and ours and level > 0 and _are_weights_whole(folder, manifest),
+        flaw=code,
     )
 
 
@@ -119,9 +127,9 @@ def check_contents(tensors: Mapping[str, Tensors], state: Mapping[str, object]) 
     """
     for name, found in tensors.items():
         if found.non_finite:
-            raise Flaw(f"{name} holds values that are not finite, in {_some(found.non_finite)}")
+            raise Flaw(f"{name} holds values that are not finite, in {_some(found.non_finite)}", "not-finite")
     if MODEL not in tensors or not tensors[MODEL].elements:
-        raise Flaw(f"{MODEL} is empty: it holds no tensors")
+        raise Flaw(f"{MODEL} is empty: it holds no tensors", "empty")
     try:
         parameters = parse_table(state.get("parameters"))
     except ValueError as error:
@@ -135,20 +143,21 @@ def check_contents(tensors: Mapping[str, Tensors], state: Mapping[str, object]) 
 
 def _open_manifest(folder: Path) -> Manifest:
     if not folder.is_dir():
-        raise Flaw("does not exist" if not folder.exists() else "is not a folder")
+        raise Flaw("does not exist" if not folder.exists() else "is not a folder", "incomplete")
     try:
         return read_manifest(folder)
     except FileNotFoundError:
-        raise Flaw(f"has no {MANIFEST}: it was never completed, or another program wrote it") from None
+        words = f"has no {MANIFEST}: it was never completed, or another program wrote it"
+        raise Flaw(words, "incomplete") from None
     except _UNREADABLE as error:
         raise Flaw(f"{MANIFEST} {_words(error)}") from error
 
 
 def _check_owner(manifest: Manifest, run_id: str | None, kind: str | None) -> None:
     if run_id is not None and manifest.run_id != run_id:
-        raise Flaw(f"belongs to the run {disk.shown(manifest.run_id)}, not to {run_id!r}")
+        raise Flaw(f"belongs to the run {disk.shown(manifest.run_id)}, not to {run_id!r}", "foreign")
     if kind is not None and manifest.kind != kind:
-        raise Flaw(f"is a checkpoint of {manifest.kind}, not of {kind}")
+        raise Flaw(f"is a checkpoint of {manifest.kind}, not of {kind}", "foreign")
 
 
 def _climb(folder: Path, manifest: Manifest) -> Iterator[int]:
@@ -177,7 +186,7 @@ def _check_size(path: Path, entry: Entry) -> None:
     try:
         descriptor = disk.open_regular(path)
     except FileNotFoundError:
-        raise Flaw(f"{path.name} is missing") from None
+        raise Flaw(f"{path.name} is missing", "incomplete") from None
     except _UNREADABLE as error:
         raise Flaw(f"{path.name} {_words(error)}") from error
     try:
@@ -231,11 +240,11 @@ def _are_weights_whole(folder: Path, manifest: Manifest) -> bool:
 def _check_identity(name: str, manifest: Manifest, state: Mapping[str, object]) -> None:
     for key, said in (("step", manifest.step), ("run_id", manifest.run_id), ("kind", manifest.kind)):
         if state.get(key) != said:
-            raise Flaw(f"{STATE} says {key} {disk.shown(state.get(key))}, {MANIFEST} {disk.shown(said)}")
+            words = f"{STATE} says {key} {disk.shown(state.get(key))}, {MANIFEST} {disk.shown(said)}"
+            raise Flaw(words, "wrong-step" if key == "step" else "foreign")
     if parse_checkpoint_name(name) != (manifest.kind, manifest.step):
-        raise Flaw(
-            f"the folder's name is {disk.shown(name)}, {MANIFEST} says {manifest.kind} step {manifest.step}"
-        )
+        words = f"the folder's name is {disk.shown(name)}, {MANIFEST} says {manifest.kind} step {manifest.step}"
+        raise Flaw(words, "wrong-step")
 
 
 def _check_optimizer(optimizer: Table, parameters: Table, trained: object) -> None:
@@ -245,7 +254,7 @@ def _check_optimizer(optimizer: Table, parameters: Table, trained: object) -> No
         raise Flaw(f"{STATE} calls trained what the model has not: {_some(unknown)}")
     needed = {f"{name}/{slot}": (name, slot) for name in trained for slot in OPTIMIZER_SLOTS}
     if missing := set(needed) - set(optimizer):
-        raise Flaw(f"{OPTIMIZER} has no state for {_some(missing)}")
+        raise Flaw(f"{OPTIMIZER} has no state for {_some(missing)}", "incomplete")
     if strays := [key for key in optimizer if key.rpartition("/")[0] not in parameters]:
         raise Flaw(f"{OPTIMIZER} holds state of what the model has not: {_some(strays)}")
     for key, (name, slot) in needed.items():

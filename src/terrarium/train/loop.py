@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,8 @@ from terrarium.models.step_result import StepResult
 from terrarium.run.checkpoint import recover
 from terrarium.run.folder import StageFolder
 from terrarium.run.history import History
+from terrarium.train.adjustments import UNCHANGED, Adjustment, Adjustments, set_back
+from terrarium.train.gate import Gate, OpenGate
 from terrarium.train.interruption import Interruption
 from terrarium.train.optimizer import learning_rate_at, set_learning_rate
 from terrarium.train.pictures import save_picture
@@ -42,16 +46,37 @@ class Interrupted(Exception):  # noqa: N818 - not an error: the user asked, and 
     """Training was asked to stop, and has saved its state."""
 
 
-def train_stage(stage: Stage, folder: StageFolder, config: Config, progress: Progress) -> None:
-    """Train a stage to its last step, from where it stands.
+class _SetBack(Exception):  # noqa: N818 - not an error: the way back to the last good state
+    def __init__(self, adjustment: Adjustment) -> None:
+        super().__init__(adjustment)
+        self.adjustment = adjustment
+
+
+def train_stage(
+    stage: Stage, folder: StageFolder, config: Config, progress: Progress, gate: Gate | None = None
+) -> None:
+    """Train a stage to its last step, from where it stands; as often as its gate sets it back.
 
     Raises:
-        TrainingError: a loss or gradient is not finite; the step was not taken.
+        TrainingError: a loss or gradient is not finite, the step was not taken, and the gate knows no way on.
         CheckpointError: a checkpoint can't be saved or read.
         Interrupted: SIGINT or SIGTERM came; the state was saved.
     """
     torch.set_flush_denormal(True)  # denormals make steps many times slower on CPUs
-    state = TrainState.begin(stage.model, stage.config)
+    untrained = copy.deepcopy(stage.model.state_dict())
+    while True:
+        try:
+            _train(stage, folder, config, progress, gate or OpenGate())
+        except _SetBack as back:
+            set_back(folder, back.adjustment)
+            stage.model.load_state_dict(untrained)
+            progress.say(f"{folder.name} goes back to step {back.adjustment.from_step}")
+        else:
+            return
+
+
+def _train(stage: Stage, folder: StageFolder, config: Config, progress: Progress, gate: Gate) -> None:
+    state, adjustments = TrainState.begin(stage.model, stage.config), Adjustments.read(folder)
     with (
         History(folder) as history,
         Interruption() as interruption,
@@ -59,10 +84,13 @@ def train_stage(stage: Stage, folder: StageFolder, config: Config, progress: Pro
     ):
         resume(state, folder, history, progress)
         first_runtime, began = history.last_runtime, time.monotonic()
-        with Prefetcher(stage.batches, state.step, stage.config.steps) as batches:
+        with Prefetcher(Adjusted(stage, adjustments), state.step, stage.config.steps) as batches:
             for batch in batches:
                 saver.check()
-                row = train_step(state, stage, stage.to_inputs(batch), config)
+                try:
+                    row = train_step(state, stage, stage.to_inputs(batch), config, adjustments)
+                except TrainingError as refusal:
+                    raise _SetBack(gate.answer(refusal, state.step)) from refusal
                 row["runtime"] = round(first_runtime + time.monotonic() - began, 3)
                 history.append(row)
                 progress.step(stage.name, row, stage.config.steps)
@@ -76,10 +104,30 @@ def train_stage(stage: Stage, folder: StageFolder, config: Config, progress: Pro
                 if stop:
                     saver.finish()
                     raise Interrupted(f"{interruption.asked} at step {state.step} of {stage.name}: saved")
+                if (adjustment := gate.ask(state.step, last=is_last(state, stage.config))) is not None:
+                    raise _SetBack(adjustment)
         saver.finish()
 
 
-def train_step(state: TrainState, stage: Stage, inputs: tuple[Tensor, ...], config: Config) -> Row:
+@dataclass(frozen=True)
+class Adjusted:
+    """The batches of a stage, less those that were passed over."""
+
+    stage: Stage
+    adjustments: Adjustments
+
+    def batch(self, step: int) -> Any:
+        """The batch that a step is taken on."""
+        return self.stage.batches.batch(self.adjustments.batch_of(step))
+
+
+def train_step(
+    state: TrainState,
+    stage: Stage,
+    inputs: tuple[Tensor, ...],
+    config: Config,
+    adjustments: Adjustments = UNCHANGED,
+) -> Row:
     """One optimizer step, or none where loss or gradient is not finite.
 
     Returns:
@@ -87,7 +135,8 @@ def train_step(state: TrainState, stage: Stage, inputs: tuple[Tensor, ...], conf
     """
     began = time.monotonic()
     seed_step(config.seed, stage.name, state.step)
-    rate = set_learning_rate(state.optimizer, learning_rate_at(state.step, stage.config))
+    asked = learning_rate_at(state.step, stage.config) * adjustments.rate_factor(state.step)
+    rate = set_learning_rate(state.optimizer, asked)
     state.model.train()
     results = [
         backward(state.model, micro_batch, stage.config.gradient_accumulation, config)
@@ -97,7 +146,7 @@ def train_step(state: TrainState, stage: Stage, inputs: tuple[Tensor, ...], conf
     ]
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), stage.config.gradient_clip)
     loss = torch.stack([result.loss.detach() for result in results]).mean()
-    refuse_non_finite(loss, norm, stage, state.step)
+    refuse_non_finite(loss, norm, stage, adjustments.batch_of(state.step))
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)
     state.update_average(stage.config.ema_decay)
@@ -125,7 +174,7 @@ def autocast(device: torch.device, config: Config) -> AbstractContextManager[obj
 
 
 def refuse_non_finite(loss: Tensor, norm: Tensor, stage: Stage, step: int) -> None:
-    """Stop before the update: weights stay what they were.
+    """Stop before the update: weights stay what they were. `step` is the number of the batch.
 
     Raises:
         TrainingError: the loss or the norm of the gradient is NaN or infinite.

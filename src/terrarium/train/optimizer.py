@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from terrarium.config import StageConfig
+from terrarium.errors import TrainingError
 
 
 def make_optimizer(model: nn.Module, config: StageConfig) -> torch.optim.AdamW:
@@ -30,7 +31,14 @@ def learning_rate_at(step: int, config: StageConfig) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> float:
-    """Set the rate of every group and read back what is in effect."""
+    """Set the rate of every group, and read back what is in effect.
+
+    Raises:
+        TrainingError: it is not what was asked for: something else sets rates.
+    """
     for group in optimizer.param_groups:
         group["lr"] = rate
-    return float(optimizer.param_groups[0]["lr"])
+    effective = {float(group["lr"]) for group in optimizer.param_groups}
+    if effective != {rate}:
+        raise TrainingError(f"the learning rate in effect is {sorted(effective)}, and {rate} was asked for")
+    return rate

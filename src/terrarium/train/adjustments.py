@@ -1,0 +1,105 @@
+"""What was changed in a run that is under way: from which step on, by how much, and why.
+
+They lie beside the history and are functions of the step, as everything in training is: a run that is killed
+after a roll-back resumes with the rate that the roll-back chose.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from terrarium.errors import RunError
+from terrarium.run.folder import StageFolder, read_json, write_json
+from terrarium.run.retention import remove_beyond
+
+NAME = "adjustments.json"
+
+
+@dataclass(frozen=True)
+class Adjustment:
+    """One change.
+
+    Attributes:
+        from_step: the first step that it holds for.
+        rate_factor: the learning rate is multiplied by it, from there on.
+        skip_batches: so many batches are passed over there.
+        reason: what it was done for.
+    """
+
+    from_step: int
+    rate_factor: float = 1.0
+    skip_batches: int = 0
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Adjustments:
+    """All changes of a stage, in the order in which they were made."""
+
+    made: tuple[Adjustment, ...] = ()
+
+    @staticmethod
+    def read(folder: StageFolder) -> Adjustments:
+        """The adjustments of a stage; none where nothing was changed.
+
+        Raises:
+            RunError: the file is damaged.
+        """
+        path = folder.path / NAME
+        if not path.exists():
+            return Adjustments()
+        tree = read_json(path)
+        made = tree.get("adjustments") if isinstance(tree, dict) else None
+        if not isinstance(made, list):
+            raise RunError(f"{path} is damaged: it holds no list of adjustments")
+        return Adjustments(tuple(_parse(entry, path) for entry in made))
+
+    def rate_factor(self, step: int) -> float:
+        """What the learning rate of a step is multiplied by."""
+        factor = 1.0
+        for adjustment in self.made:
+            if step >= adjustment.from_step:
+                factor *= adjustment.rate_factor
+        return factor
+
+    def batch_of(self, step: int) -> int:
+        """The number of the batch that a step is taken on."""
+        return step + sum(each.skip_batches for each in self.made if step >= each.from_step)
+
+    def and_then(self, adjustment: Adjustment) -> Adjustments:
+        """With one more; those that were to begin beyond it are forgotten, for those steps are taken anew."""
+        kept = tuple(each for each in self.made if each.from_step <= adjustment.from_step)
+        return Adjustments((*kept, adjustment))
+
+
+UNCHANGED = Adjustments()
+
+
+def set_back(folder: StageFolder, adjustment: Adjustment) -> None:
+    """Let the next resume begin at `adjustment.from_step`, changed.
+
+    A kill in between leaves a stage that is set back and not yet changed: nothing is lost but the change.
+
+    Raises:
+        RunError: the folder can't be written.
+    """
+    adjustments = Adjustments.read(folder).and_then(adjustment)
+    try:
+        remove_beyond(folder, adjustment.from_step)
+    except OSError as error:
+        raise RunError(f"{folder.checkpoints_path} can't be written: {error.strerror}") from error
+    write_json(folder.path / NAME, {"format": 1, "adjustments": [asdict(each) for each in adjustments.made]})
+
+
+def _parse(entry: Any, path: Path) -> Adjustment:
+    match entry:
+        case {
+            "from_step": int(step),
+            "rate_factor": int() | float() as factor,
+            "skip_batches": int(skip),
+            "reason": str(reason),
+        } if step >= 0 and 0 < factor <= 1 and skip >= 0:
+            return Adjustment(step, float(factor), skip, reason)
+    raise RunError(f"{path} is damaged: {str(entry)[:80]!r} is no adjustment")
