@@ -108,6 +108,10 @@ class Look:
         fine: share of the spectrum's energy in the finest octave of frequencies, 0 to 1.
         complexity: bytes of the losslessly compressed image per pixel.
         motion: mean absolute difference of neighbouring frames, grey levels; NaN for a single frame.
+        plain: share of pixels that are like their neighbours, 0 to 1.
+        striped: share of the variance that is one value per row or one per column, 0 to 1.
+        blocky: how much better patches explain the image than patches half a step aside, 0 to 1.
+        repeats: how exactly it repeats along its rows and its columns, 0 to 1.
     """
 
     rank: float
@@ -116,6 +120,10 @@ class Look:
     fine: float
     complexity: float
     motion: float = math.nan
+    plain: float = 0.0
+    striped: float = 0.0
+    blocky: float = 0.0
+    repeats: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -206,8 +214,8 @@ class Liveness:
     Attributes:
         alive: None where it can't be told.
         how: code of how that is known, a key of `[alive]` in the language files: "lock-held", "lock-free",
-            "process", "no-process", "rows-fresh", "rows-old", "copied", "unknown".
-        idle_seconds: since the last row was written, by the file's own time; None where unknown.
+            "rows-fresh", "rows-old", "copied", "unknown".
+        idle_seconds: since the last row was written, by the files' own time; None where unknown.
     """
 
     alive: bool | None = None

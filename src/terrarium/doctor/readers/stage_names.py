@@ -27,29 +27,30 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
 def stage_named(name: str) -> str | None:
-    """The stage that a file, folder or column name speaks of first, or None."""
-    words = [word.lower() for word in _WORD.findall(name[:500])]
-    fits = [
-        (place, -len(alias), stage)
-        for stage, aliases in ALIASES.items()
-        for alias in aliases
-        for place in range(len(words) - len(alias) + 1)
-        if tuple(words[place : place + len(alias)]) == alias
-    ]
+    """The stage that the name of a file or a column speaks of first, or None."""
+    fits = [(place, -length, stage) for place, length, stage in _fits(name)]
     return min(fits)[2] if fits else None
 
 
+def stage_of_folder(name: str) -> str | None:
+    """The stage that a folder is called after: its name must begin with it, as in `dynamics_2026_02_06`."""
+    fits = [(-length, stage) for place, length, stage in _fits(name) if place == 0]
+    return min(fits)[1] if fits else None
+
+
 def stage_of(path: Path, top: Path) -> str | None:
-    """The stage that a path speaks of: its own name first, then the folders above it up to `top`."""
-    for part in (path, *path.parents):
-        named = stage_named(part.name)
-        if named or part == top:
+    """The stage that a file's name speaks of, else the nearest folder called after one, up to `top`."""
+    named = None if path.is_dir() else stage_named(path.stem)
+    folders = (path, *path.parents) if path.is_dir() else path.parents
+    for folder in folders:
+        if named or not (folder == top or top in folder.parents):
             return named
-    return None
+        named = stage_of_folder(folder.name)
+    return named
 
 
 def stage_of_columns(columns: Iterable[str]) -> str | None:
-    """The stage that the columns of a history speak of, where they speak of one only."""
+    """The stage that the columns of a history speak of (`latent_actions/loss`), where it is one only."""
     named = {stage_named(column.rpartition("/")[0]) for column in columns} - {None}
     return named.pop() if len(named) == 1 else None
 
@@ -66,3 +67,15 @@ def free_name(wanted: str, taken: Iterable[str]) -> str:
     wanted = wanted[:LONGEST_NAME]
     numbered = (f"{wanted}-{number}" for number in range(2, len(used) + 3))
     return next(name for name in (wanted, *numbered) if name not in used)
+
+
+def _fits(name: str) -> list[tuple[int, int, str]]:
+    """(place, number of words, stage) of every alias in a name."""
+    words = [word.lower() for word in _WORD.findall(name[:500])]
+    return [
+        (place, len(alias), stage)
+        for stage, aliases in ALIASES.items()
+        for alias in aliases
+        for place in range(len(words) - len(alias) + 1)
+        if tuple(words[place : place + len(alias)]) == alias
+    ]
