@@ -1,6 +1,6 @@
 """How well the doctor tells ill runs from healthy ones: one command, tables in Markdown.
 
-    python benchmarks/detectors.py [--half tune|report] [--seeds 10] [--kind KIND]... [--json]
+    python benchmarks/detectors.py [--half tune|report] [--seeds 10] [--exam | --kind KIND...] [--json]
 
 The runs are generated (`tests/patients/runs`), written to files, and examined as `terrarium diagnose` does.
 Even seeds are the tuning half, odd ones the reporting half: cases of the latter are never shown one by one.
@@ -20,49 +20,12 @@ from rich.progress import track
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from patients.runs.exam import EXAM_FAULTY, EXAM_HEALTHY, exams
+from patients.runs.files import write
 from patients.runs.kinds import FAULTY_KINDS, HEALTHY_KINDS, KINDS, draw
 from patients.runs.scoring import Marks, score
 
 Row = Sequence[object]
-
-EXAM_FAULTY = (
-    "diverges-from-the-start",
-    "diverges-late",
-    "creeps-up",
-    "becomes-nan",
-    "inf-recovers",
-    "spike-stays",
-    "never-learns",
-    "is-constant",
-    "codebook-collapses",
-    "actions-collapse",
-    "entropy-swings",
-    "throughput-halves",
-    "stalls",
-    "steps-repeat",
-    "jumps-after-a-resume",
-    "rate-is-zero",
-    "starts-without-warm-up",
-    "saws",
-    "overfits",
-    "rate-is-too-high",
-)
-EXAM_HEALTHY = (
-    "plateau",
-    "small-batches",
-    "bumps",
-    "spikes-recover",
-    "smoke-run",
-    "warm-up-rise",
-    "cosine-restarts",
-    "curriculum-step",
-    "clean-resume",
-    "only-the-tail",
-    "learns-slowly",
-    "noisy-validation",
-    "groks-late",
-)
-"""Twenty faults and thirteen healthy shapes: one of each makes an exam."""
 
 
 def examined(kinds: Iterable[str], half: str, seeds: int, prefixes: bool) -> list[Marks]:
@@ -75,28 +38,48 @@ def examined(kinds: Iterable[str], half: str, seeds: int, prefixes: bool) -> lis
     return marks
 
 
+def is_failure(mark: Marks) -> bool:
+    """Whether something about a case should be better."""
+    return bool(mark.wrong or mark.early) or not (
+        mark.case.truth.healthy or (mark.typed and mark.lead and mark.onset)
+    )
+
+
+def keep(marks: Iterable[Marks], folder: Path) -> None:
+    """Write the files of failed cases to a folder, one folder each."""
+    for mark in filter(is_failure, marks):
+        place = folder / mark.case.name
+        place.mkdir(parents=True, exist_ok=True)
+        write(mark.case, place)
+
+
+def failure_rows(marks: Iterable[Marks]) -> list[Row]:
+    """One row for each failed case."""
+    return [
+        (
+            mark.case.name,
+            f"{mark.case.rows:,} rows, {mark.case.noise}, {mark.case.style}",
+            f"{mark.case.truth.main or 'healthy'} {sorted(set(mark.case.truth.onsets[::20]))}",
+            " ".join(
+                [
+                    *(() if mark.typed or mark.case.truth.healthy else ("missed",)),
+                    *(("lead",) if mark.typed and not mark.lead else ()),
+                    *(("onset",) if mark.typed and not mark.onset else ()),
+                ]
+            ),
+            mark.first,
+            " ".join(mark.alarms),
+            " ".join(mark.early),
+        )
+        for mark in marks
+        if is_failure(mark)
+    ]
+
+
 def share(values: Iterable[bool]) -> float:
     """Share of what is true; 0 of nothing."""
     held = list(values)
     return fmean(held) if held else 0.0
-
-
-def exams(marks: Sequence[Marks]) -> list[dict[str, int]]:
-    """One exam for each seed: how many of its 20 faulty and 13 healthy runs went which way."""
-    results = []
-    for seed in sorted({mark.case.seed for mark in marks}):
-        ill = [mark for mark in marks if mark.case.seed == seed and mark.case.kind in EXAM_FAULTY]
-        well = [mark for mark in marks if mark.case.seed == seed and mark.case.kind in EXAM_HEALTHY]
-        results.append(
-            {
-                "typed": sum(mark.typed for mark in ill),
-                "lead": sum(mark.lead for mark in ill),
-                "onset": sum(mark.onset for mark in ill),
-                "false alarms": sum(bool(mark.alarms) for mark in well),
-                "critical": sum(bool(mark.critical) for mark in well),
-            }
-        )
-    return results
 
 
 def exam_rows(results: Sequence[dict[str, int]]) -> list[Row]:
@@ -232,12 +215,29 @@ def as_json(marks: Sequence[Marks]) -> str:
 )
 @click.option("--exam", is_flag=True, help="Only the kinds of the exam.")
 @click.option("--delay/--no-delay", default=True, help="Examine growing prefixes too.")
+@click.option(
+    "--keep", "kept", type=click.Path(path_type=Path), help="Folder for failed cases; tuning half only."
+)
 @click.option("--json", "json_wanted", is_flag=True, help="Print JSON.")
-def main(half: str, seeds: int, kinds: tuple[str, ...], exam: bool, delay: bool, json_wanted: bool) -> None:
+def main(
+    half: str,
+    seeds: int,
+    kinds: tuple[str, ...],
+    exam: bool,
+    delay: bool,
+    kept: Path | None,
+    json_wanted: bool,
+) -> None:
     """Score the doctor on generated runs."""
+    if kept is not None and half != "tune":
+        raise click.UsageError("only cases of the tuning half may be looked at: --half tune")
     asked = kinds or ((*EXAM_FAULTY, *EXAM_HEALTHY) if exam else tuple(KINDS))
     marks = examined(asked, half, seeds, delay)
     click.echo(as_json(marks) if json_wanted else as_text(marks))
+    if kept is not None:
+        keep(marks, kept)
+        heads = "case,what it is,truth and onset,fault,said first,alarms,said too early"
+        click.echo(table("Failures", heads, failure_rows(marks)))
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ class Case:
         logged: name -> rows [rows] that hold a value; columns that are not here hold one in every row.
         config: what stands in the configuration file beside it; empty where there is none.
         truth: what is true of it.
+        blank: whether what is not a number was left blank, as tables often do.
         decimals: to which the loss is printed; None for all digits.
     """
 
@@ -62,6 +63,7 @@ class Case:
     config: Config
     truth: Truth
     decimals: int | None = None
+    blank: bool = False
 
     @property
     def name(self) -> str:

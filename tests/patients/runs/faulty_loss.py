@@ -103,9 +103,17 @@ def becomes_nan(run: Run) -> Truth:
     return truth(
         "loss-not-finite",
         leads=("gradient-exploding", HOT),
-        fair=("gradient-exploding", HOT),
+        fair=("gradient-exploding", "gradient-not-finite", HOT),
         onsets=(run.step_at(row),),
     )
+
+
+def nan_is_left_blank(run: Run) -> Truth:
+    """Not a number from some step on, and written as an empty cell while other columns go on."""
+    row = run.row_at(0.2, 0.8)
+    run.blank = True
+    run.struck = dict.fromkeys(range(row, run.rows), np.nan)
+    return truth("loss-not-finite", onsets=(run.step_at(row),))
 
 
 def inf_recovers(run: Run) -> Truth:
@@ -224,6 +232,7 @@ LOSS_FAULTS: dict[Bend, Needs] = {
     diverges_late: Needs(noise=(0.02, 0.12), floor=(0.03, 0.5)),
     creeps_up: Needs(rows=(600, 60_000), curves=SETTLING, floor=(0.1, 0.6), noise=(0.02, 0.12), signed=False),
     becomes_nan: Needs(),
+    nan_is_left_blank: Needs(columns=("learning_rate",)),
     inf_recovers: Needs(),
     spike_stays: Needs(curves=SETTLING, noise=(0.02, 0.12), signed=False),
     never_learns: Needs(rows=(1000, 60_000), signed=False, noise=(0.005, 0.12)),

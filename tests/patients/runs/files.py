@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -122,12 +122,14 @@ def _rows(case: Case, style: Style) -> Iterator[Row]:
         yield {style.names[name]: values[name][row] for name in there}
 
 
-def _printed(case: Case, style: Style, name: str) -> list[float | int]:
+def _printed(case: Case, style: Style, name: str) -> Sequence[float | int | None]:
     values = case.columns[name]
     if name in ("step", "unique_actions"):
         return [int(value) for value in values]
     if name in ("loss", "validation_loss") and case.decimals is not None:
         values = np.round(values, case.decimals)
+    if case.blank:
+        return [value if math.isfinite(value) else None for value in values.tolist()]
     if style.digits is not None and name != "runtime":
         return [float(f"{value:.{style.digits}g}") for value in values.tolist()]
     return [float(value) for value in values.tolist()]

@@ -51,7 +51,7 @@ def draw(kind: str, seed: int) -> Case:
     logged = {name: there for name, there in run.logged.items() if name in columns}
     decimals = 4 if law == "quantised" and run.spread * run.scale > 3e-4 else None
     config = _config(rng, run, needs)
-    return Case(kind, seed, run.stage, style, law, columns, logged, config, truth, decimals)
+    return Case(kind, seed, run.stage, style, law, columns, logged, config, truth, decimals, run.blank)
 
 
 def _columns(run: Run) -> dict[str, FloatArray]:

@@ -18,7 +18,7 @@ def as_evidence(case: Case, path: Path) -> Evidence:
         there = case.logged.get(name, np.ones(case.rows, dtype=np.bool_))
         finite = np.isfinite(values)
         columns[name] = np.where(there & finite, values, np.nan)
-        if (there & ~finite).any():
+        if (there & ~finite).any() and not case.blank:
             bad[name] = there & ~finite
     columns = {name: values for name, values in columns.items() if np.isfinite(values).any()}
     stage = StageEvidence(

@@ -76,6 +76,7 @@ class Run:
         struck: row -> what was logged as its loss, whatever was expected.
         clock_starts: rows at which the clock begins anew.
         logged: column -> rows that have it.
+        blank: whether what is not a number is left blank.
     """
 
     rng: Generator
@@ -96,6 +97,7 @@ class Run:
     struck: dict[int, float] = field(default_factory=dict)
     clock_starts: list[int] = field(default_factory=list)
     logged: dict[str, BoolArray] = field(default_factory=dict)
+    blank: bool = False
 
     @property
     def rows(self) -> int:
