@@ -209,18 +209,60 @@ def play(run: Path, host: str, port: int) -> None:
 
 @main.command()
 @click.argument("path", type=FOLDER)
-def verify(path: Path) -> None:
-    """Judge a checkpoint, or every one of a run. Exits 0 where all are whole, else 11."""
+@click.option(
+    "--level",
+    default=3,
+    show_default=True,
+    type=click.IntRange(0, 5),
+    help="0 files, 1 sha256, 2 loads, 3 makes sense; of the newest: 4 a probe's loss, 5 a replay.",
+)
+@click.option("--json", "as_json", is_flag=True, help="For a program.")
+def verify(path: Path, level: int, as_json: bool) -> None:
+    """Judge a checkpoint, or every one of a run. Exits 0 if whole, 11 if not, 12 if it could not be told."""
     from terrarium.run.checkpoint import judge_path
 
-    judgements = judge_path(path)
-    for judgement in judgements:
-        word = "whole" if judgement.whole else "NOT whole"
-        fallback = f" (fall back on {judgement.fallback})" if judgement.fallback else ""
-        reason = f": {judgement.reason}" if judgement.reason else ""
-        click.echo(f"{judgement.path}: {word}, level L{judgement.level}{reason}{fallback}")
-    if not all(judgement.whole for judgement in judgements):
-        sys.exit(11)
+    judgements = judge_path(path, min(level, 3))
+    verdicts: list[dict[str, Any]] = [
+        {
+            "path": str(each.path),
+            "step": each.step,
+            "whole": each.whole,
+            "level": each.level,
+            "reason": each.reason,
+            "weights_whole": each.whole or each.weights_whole,
+            "fallback": str(each.fallback) if each.fallback else None,
+        }
+        for each in judgements
+    ]
+    if level > 3 and all(each.whole for each in judgements):
+        verdicts += _proofs(path, level)
+    if as_json:
+        click.echo(json.dumps(verdicts))
+    else:
+        for verdict in verdicts:
+            click.echo(_verdict_line(verdict))
+    states = {verdict["whole"] for verdict in verdicts}
+    sys.exit(11 if False in states else 12 if None in states else 0)
+
+
+def _proofs(path: Path, level: int) -> list[dict[str, Any]]:
+    from terrarium.pipeline import prove
+    from terrarium.progress import ConsoleProgress
+
+    with ConsoleProgress() as progress:
+        proofs = [
+            {"path": str(proof.path), "whole": proof.holds, "level": proof.level, "reason": proof.reason}
+            for proof in prove(path, level, progress)
+        ]
+    alone = {"path": str(path), "whole": None, "level": 4, "reason": "it stands in no run to be used in"}
+    return proofs or [alone]
+
+
+def _verdict_line(verdict: dict[str, Any]) -> str:
+    word = {True: "whole", False: "NOT whole", None: "can't tell"}[verdict["whole"]]
+    reason = f": {verdict['reason']}" if verdict["reason"] else ""
+    fallback = f" (fall back on {verdict['fallback']})" if verdict.get("fallback") else ""
+    return f"{verdict['path']}: {word}, level L{verdict['level']}{reason}{fallback}"
 
 
 @main.command()

@@ -29,10 +29,12 @@ from terrarium.models.build import (
 from terrarium.models.device import choose_device
 from terrarium.models.tokenizer import STRIDE
 from terrarium.models.world import World
-from terrarium.run.folder import RunFolder, StageFolder, point_latest, read_json, write_json
+from terrarium.run.folder import STAGES, RunFolder, StageFolder, point_latest, read_json, write_json
 from terrarium.run.lock import RunLock
 from terrarium.run.manifest import MANIFEST
+from terrarium.run.survey import newest_valid
 from terrarium.train.loop import train_stage
+from terrarium.train.proof import Proof, prove_probe, prove_replay
 from terrarium.train.stages import (
     Stage,
     dynamics_stage,
@@ -67,9 +69,11 @@ def train(run_path: Path, data: Path | None, config: Config | None, progress: Co
         device = choose_device(config.device)
         progress.say(f"run {run.path}\n{dataset.describe()}")
         try:
-            _tokenizer(run, config, dataset, device, progress)
-            _latent_actions(run, config, dataset, device, progress)
-            _dynamics(run, config, dataset, device, progress)
+            for name in STAGES:
+                folder = run.stage(name)
+                if not stage_is_trained(folder):
+                    stage, parents = build_stage(run, name, config, dataset, device, progress)
+                    _train(stage, folder, config, progress, parents)
         finally:
             write_report(run.path)
     return run
@@ -80,6 +84,41 @@ def score(run: RunFolder, progress: ConsoleProgress) -> dict[str, object]:
     scores = evaluate(run, progress=progress.say)
     write_report(run.path)
     return scores
+
+
+def prove(path: Path, level: int, progress: ConsoleProgress) -> list[Proof]:
+    """Use checkpoints: L4, and L5 where that is asked for.
+
+    Args:
+        path: a run, a stage of one (its newest whole checkpoint is used), or a checkpoint in one.
+        level: 4 or 5.
+        progress: is told where footage has to be tokenized anew.
+
+    Returns:
+        Empty where the path stands in no run, or there is no whole checkpoint.
+
+    Raises:
+        TerrariumError: the footage is gone, or a stage can't be built.
+    """
+    path = path.resolve()
+    home = next((each for each in (path, *path.parents[:3]) if (each / "run.json").exists()), None)
+    if home is None:
+        return []
+    run = RunFolder.open(home)
+    dataset, config = open_footage(run), run_config(run)
+    device, proofs = choose_device(config.device), list[Proof]()
+    torch.set_flush_denormal(True)  # as in training: else it would be another arithmetic
+    for folder in run.stages():
+        is_here = path in (run.path, folder.path) or folder.path in path.parents
+        checkpoint = path if folder.checkpoints_path == path.parent else newest_valid(folder)[0]
+        if not is_here or checkpoint is None:
+            continue
+        stage, _ = build_stage(run, folder.name, config, dataset, device, progress)
+        proofs.append(prove_probe(stage, folder, config, checkpoint))
+        if level >= 5:
+            unproven = Proof(checkpoint, 5, None, "there is no checkpoint before it to train on from")
+            proofs.append(prove_replay(stage, folder, config) or unproven)
+    return proofs
 
 
 def serve_world(run: RunFolder, host: str, port: int, announce: Callable[[str], None]) -> None:
@@ -184,36 +223,30 @@ def _flat(tree: dict[str, object], prefix: str = "") -> dict[str, object]:
     return rows
 
 
-def _tokenizer(
-    run: RunFolder, config: Config, dataset: Dataset, device: torch.device, progress: ConsoleProgress
-) -> None:
-    folder = run.stage("video_tokenizer")
-    if not stage_is_trained(folder):
-        _train(tokenizer_stage(config, dataset, device), folder, config, progress, parents=[])
+def build_stage(
+    run: RunFolder,
+    name: str,
+    config: Config,
+    dataset: Dataset,
+    device: torch.device,
+    progress: ConsoleProgress,
+) -> tuple[Stage, list[Path]]:
+    """A stage of a run before its first step, and the checkpoints that it stands on.
 
-
-def _latent_actions(
-    run: RunFolder, config: Config, dataset: Dataset, device: torch.device, progress: ConsoleProgress
-) -> None:
-    folder = run.stage("latent_actions")
-    if not stage_is_trained(folder):
-        _train(latent_actions_stage(config, dataset, device), folder, config, progress, parents=[])
-
-
-def _dynamics(
-    run: RunFolder, config: Config, dataset: Dataset, device: torch.device, progress: ConsoleProgress
-) -> None:
-    folder = run.stage("dynamics")
-    if stage_is_trained(folder):
-        return
+    Raises:
+        CheckpointError: a stage that it stands on is not trained.
+    """
+    if name == "video_tokenizer":
+        return tokenizer_stage(config, dataset, device), []
+    if name == "latent_actions":
+        return latent_actions_stage(config, dataset, device), []
     tokenizer, actions = load_tokenizer(run).to(device), load_latent_actions(run).to(device)
-    parents = [trained_checkpoint(run.stage(name)) for name in ("video_tokenizer", "latent_actions")]
+    parents = [trained_checkpoint(run.stage(parent)) for parent in ("video_tokenizer", "latent_actions")]
     keys = [dataset.fingerprint, *(_sha256(parent) for parent in parents)]
     store = TokenStore(run.path / "tokens", keys, tokenizer.rows * tokenizer.columns)
     encode = functools.partial(encode_episode, tokenizer, actions, device)
     store.fill(dataset.train, encode, functools.partial(progress.update, "tokenizing footage"))
-    stage = dynamics_stage(config, dataset, tokenizer, actions, store, device)
-    _train(stage, folder, config, progress, parents)
+    return dynamics_stage(config, dataset, tokenizer, actions, store, device), parents
 
 
 def _train(

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from terrarium.config import Config
+from terrarium.data.clip import Clips
 from terrarium.data.dataset import Dataset
 from terrarium.errors import TrainingError
 from terrarium.run.checkpoint import judge_path, list_checkpoints
@@ -87,11 +88,11 @@ def test_a_picture_is_the_grid_that_its_sidecar_says(name: str, footage: Dataset
 
 def poisoned(stage: Stage, step: int, value: float) -> Stage:
     """The stage, but one batch holds a value that no footage can hold."""
-    seen = iter(range(10**6))
+    ill = stage.batches.batch(step).video_BTHWC
 
-    def to_inputs(batch: object) -> tuple[torch.Tensor, ...]:
+    def to_inputs(batch: Clips) -> tuple[torch.Tensor, ...]:
         video, *rest = stage.to_inputs(batch)
-        return (torch.full_like(video, value) if next(seen) == step else video, *rest)
+        return (torch.full_like(video, value) if np.array_equal(batch.video_BTHWC, ill) else video, *rest)
 
     return dataclasses.replace(stage, to_inputs=to_inputs)
 

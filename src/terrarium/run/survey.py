@@ -8,7 +8,7 @@ from pathlib import Path
 from terrarium.errors import RunError
 from terrarium.run import disk
 from terrarium.run.folder import STAGES, RunFolder, StageFolder, parse_checkpoint_name
-from terrarium.run.verify import Judgement, judge
+from terrarium.run.verify import TOP_LEVEL, Judgement, judge
 
 LATEST = "latest"
 _MAX_NAME_BYTES = 255
@@ -42,8 +42,8 @@ def newest_valid(stage: StageFolder) -> tuple[Path | None, list[Judgement]]:
     return None, passed_over
 
 
-def judge_path(path: Path) -> list[Judgement]:
-    """Judge every checkpoint of a run folder or a stage folder, or a single checkpoint, up to L3.
+def judge_path(path: Path, level: int = TOP_LEVEL) -> list[Judgement]:
+    """Judge every checkpoint of a run folder or a stage folder, or a single checkpoint, up to a level.
 
     A run is whole when there is at least one checkpoint and each that there is, is whole. So an old one
     that is damaged makes the run not whole, even where a newer one is; the judgement then names the newest
@@ -55,35 +55,37 @@ def judge_path(path: Path) -> list[Judgement]:
     """
     path = path.absolute()
     if (path / "run.json").exists():
-        return _judge_run(path)
+        return _judge_run(path, level)
     if (path / "checkpoints").is_dir() or path.name in STAGES:
-        return _judge_stage_alone(path)
+        return _judge_stage_alone(path, level)
     run_id = _run_id(path.parent.parent.parent)
     named = parse_checkpoint_name(path.name)
-    return [judge(path, run_id=run_id, kind=named[0] if named else None)]
+    return [judge(path, level=level, run_id=run_id, kind=named[0] if named else None)]
 
 
-def _judge_run(path: Path) -> list[Judgement]:
+def _judge_run(path: Path, level: int) -> list[Judgement]:
     try:
         run = RunFolder.open(path)
     except RunError as error:
         return [_wrong(path / "run.json", error.what)]
-    judgements = [judgement for stage in run.stages() for judgement in _judge_stage(stage)]
+    judgements = [judgement for stage in run.stages() for judgement in _judge_stage(stage, level)]
     return judgements or [_wrong(path, "there is no checkpoint in this run")]
 
 
-def _judge_stage_alone(path: Path) -> list[Judgement]:
+def _judge_stage_alone(path: Path, level: int) -> list[Judgement]:
     if path.name not in STAGES:
         return [_wrong(path, f"is no stage: a stage is named {', '.join(STAGES)}")]
     run_id = _run_id(path.parent)
     if run_id is None:
         return [_wrong(path, "stands in no run: there is no readable run.json beside it")]
-    judgements = _judge_stage(StageFolder(path, path.name, run_id))
+    judgements = _judge_stage(StageFolder(path, path.name, run_id), level)
     return judgements or [_wrong(path, "there is no checkpoint in this stage")]
 
 
-def _judge_stage(stage: StageFolder) -> list[Judgement]:
-    judgements = [judge(path, run_id=stage.run_id, kind=stage.name) for path in list_checkpoints(stage)]
+def _judge_stage(stage: StageFolder, level: int) -> list[Judgement]:
+    judgements = [
+        judge(path, level=level, run_id=stage.run_id, kind=stage.name) for path in list_checkpoints(stage)
+    ]
     # Retention of a run that is alive may have removed one meanwhile: no damage.
     present = [each for each in judgements if each.whole or each.path.exists()]
     fallback = next((each.path for each in reversed(present) if each.whole), None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import time
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,7 +22,9 @@ from terrarium.train.gate import Gate, OpenGate
 from terrarium.train.interruption import Interruption
 from terrarium.train.optimizer import learning_rate_at, set_learning_rate
 from terrarium.train.pictures import save_picture
-from terrarium.train.saver import Saver
+from terrarium.train.precision import autocast
+from terrarium.train.probe import probe_loss
+from terrarium.train.saver import Saver, Snapshot
 from terrarium.train.stages import Stage
 from terrarium.train.state import TrainState, seed_step
 
@@ -100,13 +101,18 @@ def _train(stage: Stage, folder: StageFolder, config: Config, progress: Progress
                 stop = interruption.asked is not None
                 if stop or state.step % stage.config.checkpoint_every == 0 or is_last(state, stage.config):
                     history.sync()
-                    saver.save(state.snapshot)
+                    saver.save(lambda: take_snapshot(state, stage, config))
                 if stop:
                     saver.finish()
                     raise Interrupted(f"{interruption.asked} at step {state.step} of {stage.name}: saved")
                 if (adjustment := gate.ask(state.step, last=is_last(state, stage.config))) is not None:
                     raise _SetBack(adjustment)
         saver.finish()
+
+
+def take_snapshot(state: TrainState, stage: Stage, config: Config) -> Snapshot:
+    """A copy of the state, with what its averaged weights make of the probe (L4 asks again)."""
+    return state.snapshot({"probe_loss": probe_loss(state.average, stage, config)})
 
 
 @dataclass(frozen=True)
@@ -164,13 +170,6 @@ def backward(model: nn.Module, inputs: tuple[Tensor, ...], parts: int, config: C
         result: StepResult = model(*inputs)
     (result.loss / parts).backward()
     return result
-
-
-def autocast(device: torch.device, config: Config) -> AbstractContextManager[object]:
-    """bfloat16 where it was asked for, or by itself on a GPU."""
-    if config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda"):
-        return torch.autocast(device.type, torch.bfloat16)
-    return nullcontext()
 
 
 def refuse_non_finite(loss: Tensor, norm: Tensor, stage: Stage, step: int) -> None:

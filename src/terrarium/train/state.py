@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import copy
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import safetensors.torch
 import torch
@@ -52,14 +54,14 @@ class TrainState:
         for mine, live in zip(self.average.buffers(), self.model.buffers(), strict=True):
             mine.copy_(live)
 
-    def snapshot(self) -> Snapshot:
-        """A copy of everything, on the CPU, for a checkpoint of this step."""
+    def snapshot(self, notes: Mapping[str, object] = MappingProxyType({})) -> Snapshot:
+        """A copy of everything, on the CPU, for a checkpoint of this step; `notes` go to its `state.json`."""
         files = {
             "model.safetensors": _copied(self.model.state_dict()),
             "ema.safetensors": _copied(self.average.state_dict()),
             "optimizer.safetensors": _copied(self._optimizer_tensors()),
         }
-        return Snapshot(self.step, files, describe_model(self.model))
+        return Snapshot(self.step, files, {**describe_model(self.model), **notes})
 
     def load(self, folder: StageFolder, step: int) -> None:
         """Take everything from the checkpoint of a step.

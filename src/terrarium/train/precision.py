@@ -1,0 +1,16 @@
+"""In which precision a stage computes."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from terrarium.config import Config
+
+
+def autocast(device: torch.device, config: Config) -> AbstractContextManager[object]:
+    """bfloat16 where it was asked for, or by itself on a GPU."""
+    if config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda"):
+        return torch.autocast(device.type, torch.bfloat16)
+    return nullcontext()

@@ -1,0 +1,137 @@
+"""Levels L4 and L5: checkpoints proven by using them."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from terrarium.config import Config
+from terrarium.run.checkpoint import read_files, read_state
+from terrarium.run.folder import StageFolder, parse_checkpoint_name
+from terrarium.run.survey import list_checkpoints
+from terrarium.run.verify import judge
+from terrarium.train.adjustments import Adjustments
+from terrarium.train.loop import train_step
+from terrarium.train.probe import probe_loss
+from terrarium.train.stages import Stage
+from terrarium.train.state import TrainState
+
+# of the loss: other hardware and other releases round differently; damage shows in the first digits
+TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What using a checkpoint showed.
+
+    Attributes:
+        path: the checkpoint.
+        level: 4 (the probe's loss is what it was) or 5 (training on from it gives the next one).
+        holds: None where it could not be tried.
+        reason: what was found, in words.
+    """
+
+    path: Path
+    level: int
+    holds: bool | None
+    reason: str
+
+
+def prove_probe(stage: Stage, folder: StageFolder, config: Config, path: Path) -> Proof:
+    """L4: with the averaged weights of a whole checkpoint, the probe's loss comes out as at saving."""
+    saved = read_state(path).get("probe_loss")
+    if not isinstance(saved, int | float) or not math.isfinite(saved):
+        return Proof(path, 4, None, "no probe's loss was stored with it")
+    state = _load(stage, folder, path)
+    loss = probe_loss(state.average, stage, config)
+    same = "the same" if loss == saved else f"{loss:.6g}, {abs(loss - saved):.2g} off"
+    return Proof(
+        path,
+        4,
+        abs(loss - saved) <= TOLERANCE * max(abs(saved), 1.0),
+        f"the probe's loss was {saved:.6g} and is {same}",
+    )
+
+
+def prove_replay(stage: Stage, folder: StageFolder, config: Config) -> Proof | None:
+    """L5: trained on from the checkpoint before it, the newest comes out bit for bit.
+
+    Returns:
+        None where the stage has no two whole checkpoints.
+    """
+    whole = [path for path in list_checkpoints(folder) if judge(path, run_id=folder.run_id).whole]
+    pairs = list(pairwise(whole))
+    if not pairs:
+        return None
+    earlier, later = pairs[-1]
+    state = replay(stage, folder, config, earlier, _step(later))
+    stored = {name: safetensors.torch.load(blob) for name, blob in read_files(later).items()}
+    differing = [
+        f"{file}: {name}"
+        for file, tensors in state.snapshot().files.items()
+        for name, tensor in tensors.items()
+        if not _equal_bits(tensor, stored.get(file, {}).get(name))
+    ]
+    steps = _step(later) - _step(earlier)
+    if not differing:
+        return Proof(later, 5, True, f"{steps} steps from {earlier.name} give it, bit for bit")
+    rest = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
+    return Proof(later, 5, False, f"{steps} steps from {earlier.name} give another {differing[0]}{rest}")
+
+
+def replay(
+    stage: Stage,
+    folder: StageFolder,
+    config: Config,
+    start: Path,
+    stop: int,
+    adjustments: Adjustments | None = None,
+    losses: list[float] | None = None,
+) -> TrainState:
+    """Take the steps from a checkpoint to `stop` once more, on a copy; nothing is written.
+
+    Args:
+        stage: of the checkpoint; its model stays untouched.
+        folder: of the stage.
+        config: of the run.
+        start: a whole checkpoint.
+        stop: the step to end at.
+        adjustments: in force; those of the folder by default.
+        losses: gets the loss of each step.
+
+    Raises:
+        TrainingError: a step is not finite.
+    """
+    in_force = Adjustments.read(folder) if adjustments is None else adjustments
+    state = _load(stage, folder, start)
+    while state.step < stop:
+        batch = stage.batches.batch(in_force.batch_of(state.step))
+        row = train_step(state, stage, stage.to_inputs(batch), config, in_force)
+        if losses is not None:
+            losses.append(float(row["loss"] or 0.0))
+    return state
+
+
+def _load(stage: Stage, folder: StageFolder, path: Path) -> TrainState:
+    state = TrainState.begin(copy.deepcopy(stage.model), stage.config)
+    state.load(folder, _step(path))
+    return state
+
+
+def _step(path: Path) -> int:
+    named = parse_checkpoint_name(path.name)
+    assert named is not None, path  # noqa: S101 - list_checkpoints lists no other names
+    return named[1]
+
+
+def _equal_bits(one: Tensor, other: Tensor | None) -> bool:
+    if other is None or one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    return torch.equal(one.reshape(-1).view(torch.uint8), other.reshape(-1).view(torch.uint8))
