@@ -11,22 +11,23 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from terrarium.doctor.evidence import Evidence, Picture
-from terrarium.doctor.json_files import JsonObject
-from terrarium.doctor.view import view
-from terrarium.doctor.wording import caption, figure, fixed, plain, share
+from terrarium.doctor.evidence import Picture
+from terrarium.doctor.language import Language
+from terrarium.doctor.view import View
+from terrarium.doctor.wording import figure, fixed, plain
 
 TEMPLATES = Path(__file__).parent / "page"
 SPECIAL = re.compile(r"([\\`*\[\]|#~!]|(?<!\w)_|_(?!\w))")
+CODE = re.compile(r"(`[^`<>&|\\]+`)")
 
 
-def render_markdown(evidence: Evidence, document: JsonObject, folder: Path) -> str:
+def render_markdown(words: View, folder: Path, language: Language) -> str:
     """Render the report as Markdown.
 
     Args:
-        evidence: what the run folder holds.
-        document: what `report.json` says of it.
+        words: what it says.
         folder: the folder that the file goes to: pictures are linked relative to it.
+        language: of the page.
     """
     # autoescape is HTML's; `finalize` escapes every value for Markdown and HTML alike, unless it is Markup
     page = Environment(  # noqa: S701 - see above
@@ -37,18 +38,24 @@ def render_markdown(evidence: Evidence, document: JsonObject, folder: Path) -> s
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    page.filters |= {"figure": figure, "fixed": fixed, "share": share}
-    return page.get_template("report.md.j2").render(
-        view=view(evidence, document), caption=caption, link=lambda picture: _link(picture, folder)
+    page.filters |= {"figure": figure, "fixed": fixed}
+    text = page.get_template("report.md.j2").render(
+        view=words, say=language.say, language=language, link=lambda picture: _link(picture, folder)
     )
+    return re.sub(r"\n{3,}", "\n\n", text)
 
 
 def escape(value: Any) -> Any:
-    """Text from a file as text: no Markdown, no HTML, one line. Markup and numbers pass."""
+    """Text as text: no Markdown but `code`, no HTML, one line. Markup and numbers pass."""
     if not isinstance(value, str) or isinstance(value, Markup):
         return value
-    text = plain(value, 2000).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return Markup(SPECIAL.sub(r"\\\1", text))  # noqa: S704 - escaped just now
+    parts = CODE.split(plain(value, 2000))
+    return Markup("".join(part if CODE.fullmatch(part) else _escaped(part) for part in parts))  # noqa: S704 - escaped
+
+
+def _escaped(text: str) -> str:
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return SPECIAL.sub(r"\\\1", text)
 
 
 def _link(picture: Picture, folder: Path) -> Markup:

@@ -1,66 +1,24 @@
-"""Plots as inline SVG that follow the page's colours, light and dark, and its fonts.
-
-Matplotlib draws with stand-in colours, which become CSS variables afterwards; words stay words. No text that
-comes from a file is ever drawn: names and legends belong to the page, which escapes them.
-"""
+"""What is drawn of a run: curves of training with the findings marked by number, and curves of the scores."""
 
 from __future__ import annotations
 
-import io
-import re
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from terrarium.doctor.history import FloatArray
+from terrarium.doctor.drawing import Axis, Chart
+from terrarium.doctor.history import FloatArray, History
 from terrarium.doctor.scores import Rollout
-from terrarium.doctor.wording import figure
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+Say = Callable[..., str]
 
-COLOURS = {
-    "#100001": "var(--plot-ink)",
-    "#100002": "var(--plot-grid)",
-    "#100003": "var(--plot-a)",
-    "#100004": "var(--plot-b)",
-    "#100005": "var(--plot-c)",
-    "#100006": "var(--plot-bad)",
-}
-INK, GRID, A, B, C, BAD = COLOURS
-STYLE = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "terrarium",
-    "text.parse_math": False,
-    "font.size": 9.5,
-    "axes.edgecolor": GRID,
-    "axes.labelcolor": INK,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.spines.left": False,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.axisbelow": True,
-    "axes.formatter.use_mathtext": False,
-    "grid.color": GRID,
-    "grid.linewidth": 0.7,
-    "xtick.color": INK,
-    "ytick.color": INK,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "xtick.minor.size": 0,
-    "ytick.minor.size": 0,
-    "lines.solid_capstyle": "round",
-    "lines.solid_joinstyle": "round",
-}
-WIDTH_INCHES, HEIGHT_INCHES = 5.0, 2.5
-LEFT_SHARE, FOOT_INCHES = 0.125, 0.42  # room for tick labels: the same everywhere, so the plots line up
 MOST_BLOCKS, FEWEST_BLOCKS, ROWS_PER_BLOCK = 120, 30, 20
-RAW_BINS = 450
+RAW_BINS = 400
 LOG_FROM_RATIO = 8.0
+MOST_MARKS = 5
+FREAK_RATIO = 4.0  # a linear axis ends at this many times what is usual: one freak must not flatten the rest
 
 
 @dataclass(frozen=True)
@@ -70,7 +28,7 @@ class Plot:
     Attributes:
         title: what is drawn.
         svg: the drawing, safe to put into the page as it is.
-        legend: (colour, name) of each line, the colour one of "a", "b", "c", "bad", "raw", "ink".
+        legend: (class, name) of each line.
         note: a remark below, or "".
     """
 
@@ -78,6 +36,23 @@ class Plot:
     svg: str
     legend: tuple[tuple[str, str], ...] = ()
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A finding as it is marked in a plot.
+
+    Attributes:
+        label: its number on the page.
+        first_step: where it began.
+        last_step: where it ended, or the last step seen.
+        severity: "info", "watch" or "critical".
+    """
+
+    label: str
+    first_step: float
+    last_step: float
+    severity: str
 
 
 def blocks(steps: FloatArray, values: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -106,52 +81,77 @@ def outline(steps: FloatArray, values: FloatArray, bins: int = RAW_BINS) -> tupl
     return np.repeat(steps[starts], 2), np.stack([lows, highs], axis=1).ravel()
 
 
+def speeds(steps: FloatArray, runtime: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Steps per second over consecutive stretches of rows: (middle step [S], speed [S]), pauses included."""
+    timed = np.isfinite(runtime)
+    steps, runtime = steps[timed], runtime[timed]
+    edges = np.unique(np.linspace(0, max(steps.size - 1, 0), MOST_BLOCKS + 1).astype(int))
+    if steps.size < 2:
+        return np.zeros(0), np.zeros(0)
+    taken, passed = np.diff(steps[edges]), np.diff(runtime[edges])
+    forward = (taken > 0) & (passed > 0)
+    middles = (steps[edges][1:] + steps[edges][:-1]) / 2
+    return middles[forward], taken[forward] / passed[forward]
+
+
 def loss_plot(
-    steps: FloatArray, loss: FloatArray, chance: dict[str, float], bad_steps: FloatArray, title: str = "Loss"
+    steps: FloatArray,
+    loss: FloatArray,
+    say: Say,
+    *,
+    chance: dict[str, float] | None = None,
+    windows: Sequence[tuple[float, float, float]] = (),
+    bad_steps: FloatArray | None = None,
+    validation: tuple[FloatArray, FloatArray] | None = None,
+    marks: Sequence[Mark] = (),
 ) -> Plot:
-    """Loss: raw light, block medians bold, chance levels dashed, rows that are not finite marked below.
+    """Loss: raw light, block medians bold, window means as steps, chance dashed, findings as bars above.
 
     Args:
         steps: step of each row [rows].
         loss: loss of each row [rows], NaN where there is none.
+        say: gives the sentences of the page's language.
         chance: name -> loss that guessing reaches.
+        windows: (first step, last step, mean loss) of each window.
         bad_steps: steps [N] whose loss was not finite.
+        validation: (steps [V], loss [V]) of the validation, if there was one.
+        marks: findings to be marked, most important first.
     """
     log = pays_to_be_logarithmic(loss)
-    low, high = np.nanmin(loss), np.nanmax(loss)
-    near = {
-        name: level for name, level in chance.items() if low - (high - low) <= level <= high + (high - low)
+    low, high = _range(loss, log)
+    if validation is not None:
+        low, high = min(low, float(validation[1].min())), max(high, _range(validation[1], log)[1])
+    reach = high - low
+    levels = {
+        name: level
+        for name, level in (chance or {}).items()
+        if low - reach <= level <= high + reach and (level > 0 or not log)
     }
-    shown = {name: level for name, level in near.items() if level > 0 or not log}
-
-    def draw(axes: Axes) -> None:
-        axes.plot(*outline(steps, loss), color=A, alpha=0.28, linewidth=0.7)
-        axes.plot(*blocks(steps, loss), color=A, linewidth=1.9)
-        for level in shown.values():
-            axes.axhline(level, color=B, linewidth=1.2, linestyle=(0, (4, 3)))
-        if bad_steps.size:
-            _mark(axes, bad_steps, float(steps.max()))
-        _logarithmic(axes, log)
-
-    legend = [("raw", "each step"), ("a", "median of blocks")]
-    legend += [
-        ("b", f"{'chance level' if name == 'chance' else name} {figure(level)}")
-        for name, level in shown.items()
-    ]
-    legend += [("bad", "not finite")] if bad_steps.size else []
-    note = "Logarithmic axis." if log else ""
-    return Plot(title, _svg(draw, "step"), tuple(legend), note)
-
-
-def _mark(axes: Axes, steps: FloatArray, last_step: float) -> None:
-    """Ticks on the lower edge, no more than can be told apart."""
-    span = max(1.0, last_step)
-    marks = np.unique(np.round(steps / span, 3)) * span
-    lower_edge = axes.get_xaxis_transform()
-    axes.plot(marks, np.zeros_like(marks), "|", color=BAD, transform=lower_edge, clip_on=False)
+    ends = [low, high, *levels.values()]
+    log = log and min(ends) > 0
+    chart = _chart(steps, min(ends), max(ends), say("plots", "step"), log, marks)
+    chart.line(*outline(steps, loss), "line raw a")
+    chart.line(*blocks(steps, loss), "line a")
+    for first, last, mean in windows:
+        chart.line([first, last], [mean, mean], "window")
+    if validation is not None:
+        chart.line(*blocks(*validation), "line c")
+    for level in levels.values():
+        chart.level(level, "line b dashed")
+    if bad_steps is not None and bad_steps.size:
+        chart.notches(bad_steps, "notch")
+    legend = [("raw a", say("plots", "raw")), ("a", say("plots", "median"))]
+    legend += [("window", say("plots", "windows"))] if windows else []
+    legend += [("c", say("plots", "validation"))] if validation is not None else []
+    legend += [("b dashed", say("plots", "chance", name=name, level=level)) for name, level in levels.items()]
+    legend += [("notch", say("plots", "not_finite"))] if bad_steps is not None and bad_steps.size else []
+    note = say("plots", "log") if log else ""
+    return Plot(say("plots", "loss"), chart.svg(), tuple(legend), note)
 
 
-def curve_plot(title: str, steps: FloatArray, values: FloatArray, colour: str) -> Plot:
+def curve_plot(
+    title: str, steps: FloatArray, values: FloatArray, colour: str, say: Say, marks: Sequence[Mark] = ()
+) -> Plot:
     """One measure over the steps: raw light, block medians bold.
 
     Args:
@@ -159,64 +159,62 @@ def curve_plot(title: str, steps: FloatArray, values: FloatArray, colour: str) -
         steps: step of each row [rows].
         values: value of each row [rows], NaN where there is none.
         colour: "a", "b" or "c".
+        say: gives the sentences of the page's language.
+        marks: findings to be marked.
     """
-    ink = {"a": A, "b": B, "c": C}[colour]
-
-    def draw(axes: Axes) -> None:
-        middles, medians = blocks(steps, values)
-        if np.count_nonzero(np.isfinite(values)) > medians.size:
-            axes.plot(*outline(steps, values), color=ink, alpha=0.28, linewidth=0.7)
-        axes.plot(middles, medians, color=ink, linewidth=1.9)
-        if medians.min() >= 0:
-            _limit(axes, values, medians)
-
-    return Plot(title, _svg(draw, "step"))
-
-
-def _limit(axes: Axes, values: FloatArray, medians: FloatArray) -> None:
-    """From zero to a little above what is usual: one freak value (a first step) must not flatten the rest."""
-    usual = float(np.nanpercentile(values, 99)) if medians.size > 10 else float(np.nanmax(values))
-    axes.set_ylim(0, max(usual, float(medians.max())) * 1.08 or 1.0)
+    middles, medians = blocks(steps, values)
+    low, high = _range(values, False)
+    usual = max(float(np.nanpercentile(values, 99)) if medians.size > 10 else high, float(medians.max()))
+    if low >= 0:
+        low, high = 0.0, usual * 1.08 or 1.0
+    chart = _chart(steps, low, high, say("plots", "step"), False, marks)
+    if np.count_nonzero(np.isfinite(values)) > medians.size:
+        chart.line(*outline(steps, values), f"line raw {colour}")
+    chart.line(middles, medians, f"line {colour}")
+    return Plot(title, chart.svg())
 
 
-def rollout_plot(rollout: Rollout) -> Plot:
+def speed_plot(history: History, say: Say, marks: Sequence[Mark] = ()) -> list[Plot]:
+    """Steps per second over a history, from the clock of its rows; none where the clock says nothing."""
+    middles, values = speeds(history.steps, history.columns["runtime"])
+    if not middles.size:
+        return []
+    return [curve_plot(say("plots", "speed"), middles, values, "c", say, marks)]
+
+
+def rollout_plot(rollout: Rollout, say: Say) -> Plot:
     """PSNR over the horizon: the model, the copied last frame, the mean frame."""
-    inks = dict(
-        zip(rollout.curves, (("a", A, "-"), ("b", B, (0, (4, 3))), ("c", C, (0, (1, 2)))), strict=False)
+    kinds = dict(zip(rollout.curves, ("a", "b dashed", "c dotted"), strict=False))
+    places = np.log2(np.maximum(rollout.horizons, 1))
+    levels = [level for curve in rollout.curves.values() for level in curve if level is not None]
+    pad = 0.06 * (max(levels) - min(levels)) or 1.0
+    chart = Chart(
+        Axis(places.min() - 0.2, places.max() + 0.2),
+        Axis(min(levels) - pad, max(levels) + pad),
+        say("plots", "frames_ahead"),
     )
-
-    def draw(axes: Axes) -> None:
-        for name, (_, ink, dashes) in inks.items():
-            points = [
-                (t, db)
-                for t, db in zip(rollout.horizons, rollout.curves[name], strict=True)
-                if db is not None
-            ]
-            if points:
-                axes.plot(
-                    *zip(*points, strict=True), color=ink, linestyle=dashes, linewidth=1.9, marker="o", ms=4
-                )
-        axes.set_xscale("log", base=2)
-        axes.set_xticks(rollout.horizons, [str(horizon) for horizon in rollout.horizons])
-        axes.minorticks_off()
-
-    legend = tuple((colour, name) for name, (colour, _, _) in inks.items())
-    return Plot("Roll-out PSNR (dB) on moving clips", _svg(draw, "frames ahead"), legend)
+    for name, kind in kinds.items():
+        known = np.array([math.nan if level is None else level for level in rollout.curves[name]])
+        there = np.isfinite(known)
+        chart.line(places[there], known[there], f"line {kind}")
+        chart.dots(places[there], known[there], f"dot {kind}")
+    for place, horizon in zip(places.tolist(), rollout.horizons, strict=True):
+        chart.text(float(chart.across([place])[0]), chart.bottom + 14, str(horizon), "middle")
+    legend = tuple((kind, say("plots", name)) for name, kind in kinds.items())
+    return Plot(say("plots", "rollout"), chart.svg(x_ticks=()), legend)
 
 
-def interval_plot(title: str, low: float, mean: float, high: float) -> Plot:
+def interval_plot(low: float, mean: float, high: float, say: Say) -> Plot:
     """A mean with its interval, against zero."""
-
-    def draw(axes: Axes) -> None:
-        axes.axvline(0, color=B, linewidth=1.2, linestyle=(0, (4, 3)))
-        axes.plot([low, high], [0, 0], color=A, linewidth=7, alpha=0.35, solid_capstyle="butt")
-        axes.plot([mean], [0], "o", color=A, ms=8)
-        axes.set_yticks([])
-        axes.set_ylim(-1, 1)
-        span = max(high, 0.0) - min(low, 0.0) or 1.0
-        axes.set_xlim(min(low, 0.0) - 0.12 * span, max(high, 0.0) + 0.12 * span)
-
-    return Plot(title, _svg(draw, "dB", height=1.1), (("a", "mean and its interval"), ("b", "no control")))
+    span = max(high, 0.0) - min(low, 0.0) or 1.0
+    x = Axis(min(low, 0.0) - 0.12 * span, max(high, 0.0) + 0.12 * span)
+    chart = Chart(x, Axis(-1.0, 1.0), "dB", height=84.0)
+    zero = float(chart.across([0.0])[0])
+    chart.segment(zero, chart.top, zero, chart.bottom, "line b dashed")
+    chart.line([low, high], [0.0, 0.0], "interval")
+    chart.dots([mean], [0.0], "dot a")
+    legend = (("a", say("plots", "interval")), ("b dashed", say("plots", "no_control")))
+    return Plot(say("plots", "delta_psnr"), chart.svg(y_ticks=False), legend)
 
 
 def pays_to_be_logarithmic(values: FloatArray) -> bool:
@@ -228,60 +226,22 @@ def pays_to_be_logarithmic(values: FloatArray) -> bool:
     return bool(max(medians.max(), np.percentile(finite, 99.5)) / medians.min() > LOG_FROM_RATIO)
 
 
-def _logarithmic(axes: Axes, log: bool) -> None:
-    if not log:
-        return
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    axes.set_yscale("log")
-    low, high = axes.get_ylim()
-    subs: Sequence[float] = (1.0, 2.0, 5.0) if high / low < 500 else (1.0,)
-    axes.yaxis.set_major_locator(LogLocator(base=10, subs=subs, numticks=8))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+def _range(values: FloatArray, log: bool) -> tuple[float, float]:
+    """The ends of an axis: all values, but on a linear one no freak far above what is usual."""
+    finite = values[np.isfinite(values)]
+    low, high = float(finite.min()), float(finite.max())
+    usual = float(np.percentile(finite, 99))
+    if not log and finite.size > 10 and usual > 0:
+        high = min(high, FREAK_RATIO * usual)
+    return low, max(high, low)
 
 
-def _plain_ticks(axes: Axes) -> None:
-    """No powers, no offsets: 20k steps, 0.0004."""
-    from matplotlib.ticker import ScalarFormatter
-
-    if isinstance(axes.xaxis.get_major_formatter(), ScalarFormatter):
-        axes.xaxis.set_major_formatter(
-            lambda value, _: f"{value / 1000:g}k" if value >= 10_000 else f"{value:g}"
-        )
-    if isinstance(axes.yaxis.get_major_formatter(), ScalarFormatter):
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-
-
-def _svg(draw: Callable[[Axes], None], x_label: str, height: float = HEIGHT_INCHES) -> str:
-    import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(STYLE):  # type: ignore[arg-type]
-        canvas = Figure(figsize=(WIDTH_INCHES, height))
-        FigureCanvasSVG(canvas)
-        top, bottom = 0.06 / height, FOOT_INCHES / height
-        axes = canvas.add_axes((LEFT_SHARE, bottom, 0.96 - LEFT_SHARE, 1 - top - bottom))
-        draw(axes)
-        axes.margins(x=0.02)
-        axes.set_xlabel(x_label)
-        _plain_ticks(axes)
-        text = io.StringIO()
-        canvas.savefig(text, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return _for_the_page(text.getvalue())
-
-
-def _for_the_page(svg: str) -> str:
-    """Only the drawing: no prologue, metadata, own styles or sizes; the page's colours and fonts."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"<style.*?</style>", "", svg, count=1, flags=re.DOTALL)
-    svg = re.sub(
-        r'(<svg[^>]*?) width="[^"]*" height="[^"]*"', r'\1 class="drawing" aria-hidden="true"', svg, count=1
-    )
-    svg = re.sub(r' id="[a-z0-9.]+_\d+"', "", svg)
-    svg = re.sub(r"font-family: [^;\"]*", "font-family: inherit", svg)
-    for stand_in, variable in COLOURS.items():
-        svg = svg.replace(stand_in, variable)
-    return re.sub(r"\s*\n\s*", " ", svg)
+def _chart(steps: FloatArray, low: float, high: float, label: str, log: bool, marks: Iterable[Mark]) -> Chart:
+    shown = sorted(list(marks)[:MOST_MARKS], key=lambda mark: mark.first_step)
+    pad = 0.0 if log else 0.03 * (high - low)
+    low = low if low == 0 else low - pad
+    x = Axis(float(steps.min()), max(float(steps.max()), float(steps.min()) + 1))
+    chart = Chart(x, Axis(low, high + pad, log), label, lanes=len(shown))
+    for lane, mark in enumerate(shown):
+        chart.bar(lane, mark.first_step, mark.last_step, mark.label, mark.severity)
+    return chart

@@ -1,4 +1,4 @@
-"""The scores of a run as lines: each figure beside its floors, and what it means in plain words."""
+"""The scores of a run as lines: each figure beside its floors, and what it means."""
 
 from __future__ import annotations
 
@@ -6,130 +6,52 @@ from dataclasses import dataclass
 from typing import Any
 
 from terrarium.doctor.json_files import JsonObject, mapping, number
-from terrarium.doctor.wording import NOTHING, figure, fixed, plain, share
+from terrarium.doctor.language import Language
+from terrarium.doctor.wording import NOTHING, figure, fixed, plain
 
-GROUPS = {
-    "video_tokenizer": "Video tokenizer",
-    "latent_actions": "Latent actions",
-    "dynamics": "Dynamics",
-    "play": "Play",
-}
+GROUPS = ("video_tokenizer", "latent_actions", "dynamics", "play")
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One figure of `scores.json` and how to show it.
+    """One figure of `scores.json` and how to show it; its words are `scores.<group>.<key>` of a language.
 
     Attributes:
         group: its object in `scores.json`.
         key: its key there.
-        label: its name on the page.
-        words: what it means, in one line.
         unit: "dB", "share" (a fraction shown in percent), "nats", "ms", "frames/s", "ratio" or "" (a count).
         floors: (name, key) of the figures it must beat; a key that is a number is the floor itself.
     """
 
     group: str
     key: str
-    label: str
-    words: str
     unit: str
     floors: tuple[tuple[str, str | float], ...] = ()
 
 
 MEASURES = (
-    Measure(
-        "video_tokenizer",
-        "psnr",
-        "Fidelity, all pixels",
-        "PSNR of held-out frames after tokens and back; nothing built on these tokens can look better.",
-        "dB",
-    ),
+    Measure("video_tokenizer", "psnr", "dB"),
     Measure(
         "video_tokenizer",
         "moving_psnr",
-        "Fidelity, moving pixels",
-        "The same where something moves, which is what a still copy or an average picture gets wrong.",
         "dB",
-        (("copied last frame", "copy_last_moving_psnr"), ("mean frame", "mean_frame_moving_psnr")),
+        (("copy_last", "copy_last_moving_psnr"), ("mean_frame", "mean_frame_moving_psnr")),
     ),
-    Measure(
-        "video_tokenizer",
-        "ssim",
-        "Structural similarity",
-        "SSIM of the same frames: 1 is identical structure, 0 is none.",
-        "ratio",
-    ),
-    Measure(
-        "video_tokenizer",
-        "codes_used",
-        "Codes used",
-        "How many different tokens occur in held-out frames; a handful means a collapsed codebook.",
-        "",
-    ),
+    Measure("video_tokenizer", "ssim", "ratio"),
+    Measure("video_tokenizer", "codes_used", ""),
     Measure(
         "latent_actions",
         "accuracy",
-        "Action accuracy",
-        "How often the best code-to-action map, fitted on training episodes, names the true action.",
         "share",
-        (
-            ("most frequent action", "majority_accuracy"),
-            ("trained on labels (ceiling)", "supervised_accuracy"),
-        ),
+        (("majority", "majority_accuracy"), ("supervised", "supervised_accuracy")),
     ),
-    Measure(
-        "latent_actions",
-        "mutual_information",
-        "Mutual information",
-        "What a code tells about the true action; 0 means nothing.",
-        "nats",
-        (("tells nothing", 0.0),),
-    ),
-    Measure(
-        "latent_actions",
-        "codes_used",
-        "Codes used",
-        "How many of the codes occur; one code means that the actions collapsed.",
-        "",
-    ),
-    Measure(
-        "latent_actions",
-        "shuffled_loss_ratio",
-        "Loss with shuffled codes",
-        "Loss with codes of other clips over loss with the right ones; 1 means that the codes are ignored.",
-        "ratio",
-        (("codes ignored", 1.0),),
-    ),
-    Measure(
-        "dynamics",
-        "delta_psnr_t4",
-        "Controllability (ΔPSNR at t=4)",
-        "How much better the inferred actions predict the fourth frame than random ones; 0 means no control.",
-        "dB",
-        (("no control", 0.0),),
-    ),
-    Measure(
-        "play",
-        "frames_per_second",
-        "Speed",
-        "Frames of the dreamed world per second, decoded to pixels, one visitor.",
-        "frames/s",
-    ),
-    Measure(
-        "play",
-        "frames_per_second_without_decoding",
-        "Speed, tokens only",
-        "The same without decoding tokens to pixels.",
-        "frames/s",
-    ),
-    Measure(
-        "play",
-        "p99_ms",
-        "Slowest of a hundred",
-        "99 of 100 frames take no longer than this.",
-        "ms",
-    ),
+    Measure("latent_actions", "mutual_information", "nats", (("nothing", 0.0),)),
+    Measure("latent_actions", "codes_used", ""),
+    Measure("latent_actions", "shuffled_loss_ratio", "ratio", (("ignored", 1.0),)),
+    Measure("dynamics", "delta_psnr_t4", "dB", (("no_control", 0.0),)),
+    Measure("play", "frames_per_second", "frames/s"),
+    Measure("play", "frames_per_second_without_decoding", "frames/s"),
+    Measure("play", "p99_ms", "ms"),
 )
 
 
@@ -158,83 +80,96 @@ class Rollout:
 
     Attributes:
         horizons: frames ahead, rising [H].
-        curves: name -> PSNR [H].
+        curves: "model", "copy_last", "mean_frame" -> PSNR [H].
     """
 
     horizons: tuple[int, ...]
     curves: dict[str, tuple[float | None, ...]]
 
 
-def score_groups(scores: JsonObject) -> list[tuple[str, list[ScoreLine]]]:
+def score_groups(scores: JsonObject, language: Language) -> list[tuple[str, list[ScoreLine]]]:
     """(title, lines) of each group, in a fixed order; groups that `scores.json` lacks are left out."""
     return [
-        (title, [_line(measure, mapping(scores[group])) for measure in MEASURES if measure.group == group])
-        for group, title in GROUPS.items()
+        (
+            language.stage(group),
+            [
+                _line(measure, mapping(scores[group]), language)
+                for measure in MEASURES
+                if measure.group == group
+            ],
+        )
+        for group in GROUPS
         if group in scores
     ]
 
 
 def unmeasured(scores: JsonObject) -> list[tuple[str, str, str]]:
-    """(group, label, reason) of every figure that is not there, group by group."""
-    absent = [
-        (group, "all scores", "scores.json does not hold them") for group in GROUPS if group not in scores
-    ]
+    """(group, key, reason) of every figure that is not there; the key is "" where a group lacks them all."""
+    absent = [(group, "", "") for group in GROUPS if group not in scores]
     groups = {group: mapping(scores[group]) for group in GROUPS if group in scores}
     return absent + [
-        (measure.group, measure.label, why_not(groups[measure.group], measure.key))
+        (measure.group, measure.key, why_not(groups[measure.group], measure.key))
         for measure in MEASURES
-        if measure.group in groups and not _value(measure, groups[measure.group].get(measure.key))[1]
+        if measure.group in groups and _mean(groups[measure.group].get(measure.key)) is None
     ]
 
 
-def _line(measure: Measure, group: JsonObject) -> ScoreLine:
-    text, measured = _value(measure, group.get(measure.key))
-    floors = [(name, _floor(measure, group, key)) for name, key in measure.floors]
-    words = measure.words if measured else f"Not measured: {why_not(group, measure.key)}."
-    known = tuple((name, floor) for name, floor in floors if floor != NOTHING)
-    return ScoreLine(measure.label, text, known, words, measured)
+def _line(measure: Measure, group: JsonObject, language: Language) -> ScoreLine:
+    value = group.get(measure.key)
+    measured = _mean(value) is not None
+    label, words = (language.say("scores", measure.group, measure.key, part) for part in ("label", "words"))
+    if not measured:
+        reason = why_not(group, measure.key)
+        words = language.say("scores", "unmeasured", reason=reason)
+    floors = ((name, _floor(measure, group, key, language)) for name, key in measure.floors)
+    known = tuple(
+        (language.say("scores", "floors", name), floor) for name, floor in floors if floor != NOTHING
+    )
+    return ScoreLine(label, _shown(value, measure.unit, language), known, words, measured)
 
 
-def _value(measure: Measure, value: Any) -> tuple[str, bool]:
-    if isinstance(value, dict):
-        low, mean, high = (number(value.get(key)) for key in ("low", "mean", "high"))
-        if mean is None:
-            return NOTHING, False
-        interval = f" ({fixed(low)} to {fixed(high)})" if low is not None and high is not None else ""
-        return f"{fixed(mean)} {measure.unit}{interval}", True
-    single = number(value)
-    return with_unit(single, measure.unit), single is not None
+def _mean(value: Any) -> float | None:
+    return number(value.get("mean") if isinstance(value, dict) else value)
 
 
-def _floor(measure: Measure, group: JsonObject, key: str | float) -> str:
+def _shown(value: Any, unit: str, language: Language) -> str:
+    mean = _mean(value)
+    text = with_unit(mean, unit, language)
+    low, high = number(mapping(value).get("low")), number(mapping(value).get("high"))
+    if mean is None or low is None or high is None:
+        return text
+    return language.say("scores", "interval", value=text, low=fixed(low), high=fixed(high))
+
+
+def _floor(measure: Measure, group: JsonObject, key: str | float, language: Language) -> str:
     if isinstance(key, str):
-        return with_unit(number(group.get(key)), measure.unit)
-    return f"{figure(key)} {measure.unit}".removesuffix(" ratio")
+        return with_unit(number(group.get(key)), measure.unit, language)
+    return language.amount(key, measure.unit)
 
 
-def with_unit(value: float | None, unit: str) -> str:
+def with_unit(value: float | None, unit: str, language: Language) -> str:
     """A score as text in its unit."""
     if value is None:
         return NOTHING
     if unit == "share":
-        return share(value)
+        return language.share(value)
     if unit == "":
         return figure(value)
     text = fixed(value, {"dB": 2, "ratio": 3, "nats": 3}.get(unit, 1))
-    return text if unit == "ratio" else f"{text} {unit}"
+    return text if unit == "ratio" else language.say("units", unit, value=text)
 
 
 def why_not(group: JsonObject, key: str) -> str:
-    """Why a figure is null: by `<key>_reason`, by the figure itself, or by its group."""
+    """Why a figure is null: by `<key>_reason`, by itself, or by its group; "" where nothing says."""
     inside = mapping(group.get(key)).get("reason")
     reason = group.get(f"{key}_reason") or inside or group.get("reason")
-    return plain(reason).rstrip(".") if reason else "no reason given"
+    return plain(reason).rstrip(".") if reason else ""
 
 
 def rollout(scores: JsonObject) -> Rollout | None:
     """Roll-out PSNR beside its floors, or None where there is none."""
     group = mapping(scores.get("dynamics"))
-    keys = {"model": "rollout_psnr", "copied last frame": "copy_last_psnr", "mean frame": "mean_frame_psnr"}
+    keys = {"model": "rollout_psnr", "copy_last": "copy_last_psnr", "mean_frame": "mean_frame_psnr"}
     found = {name: _by_horizon(group.get(key)) for name, key in keys.items()}
     horizons = tuple(sorted({step for curve in found.values() for step in curve}))[:64]
     if not horizons or not found["model"]:

@@ -1,68 +1,79 @@
-"""What the page shows, put into words once, so that Markdown and HTML can't disagree."""
+"""What the page shows, put into words once, so that Markdown, HTML and terminal can't disagree."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from terrarium.doctor.evidence import Evidence, Picture, StageEvidence
+from terrarium.doctor.examine import Diagnosis
 from terrarium.doctor.json_files import JsonObject, mapping, number
+from terrarium.doctor.language import Language
 from terrarium.doctor.pictures import Shown, show
 from terrarium.doctor.scores import ActionTable, Rollout, ScoreLine, action_table, rollout, score_groups
-from terrarium.doctor.wording import (
-    NOTHING,
-    duration,
-    figure,
-    plain,
-    readable,
-)
+from terrarium.doctor.view_findings import ActionView, FindingView, action_views, finding_views
+from terrarium.doctor.view_health import health_rows, measure_rows, source_row, window_rows
+from terrarium.doctor.wording import plain
 
-PURPOSES = {
-    "video_tokenizer": "Turns each frame into a small grid of tokens, and back into pixels.",
-    "latent_actions": "Finds, without labels, a handful of codes for what happens between two frames.",
-    "dynamics": "Predicts the tokens of the next frame from the frames before and an action code.",
-}
-MEASURE_NAMES = {
-    "codebook_usage": "Share of the codebook in use",
-    "action_entropy": "Action entropy (nats)",
-    "unique_actions": "Different actions in a batch",
-    "accuracy": "Accuracy on masked tokens",
-    "psnr": "PSNR (dB)",
-}
-HEALTH_ROWS = (
-    "Steps taken",
-    "Training time",
-    "Loss, first → last",
-    "Loss, lowest / median",
-    "Loss by thirds (mean)",
-    "Chance level",
-    "Losses that are not finite",
-    "Rows taken back by a resume",
-    "Steps per second, overall → recently",
-    "Frames per second, overall → recently",
-    "Checkpoints that are whole",
-    "Newest whole checkpoint",
-)
+PURPOSEFUL = ("video_tokenizer", "latent_actions", "dynamics")
 MOST_SETTINGS = 400
 MOST_CHECKPOINTS = 60
+MOST_CELLS = 240
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One checkpoint in the strip: "whole", "resume" (the one to go on from) or "bad"; and its words."""
+
+    kind: str
+    words: str
+
+
+@dataclass(frozen=True)
+class CheckpointsView:
+    """The checkpoints of a stage.
+
+    Attributes:
+        words: how many there are, how many are usable, and where to go on from.
+        cells: the strip, by rising step.
+        ends: the first and the last step in it, as text.
+        items: (step, state, judged how far), newest first.
+    """
+
+    words: str
+    cells: tuple[Cell, ...]
+    ends: tuple[str, str]
+    items: tuple[tuple[str, str, str], ...]
+
+
+@dataclass(frozen=True)
+class PictureView:
+    """One picture: where it is, how it is shown, and what it shows."""
+
+    picture: Picture
+    shown: Shown
+    caption: str
+    alt: str
 
 
 @dataclass(frozen=True)
 class StageView:
-    """One stage in words; the rows of `health` belong to `HEALTH_ROWS`."""
+    """One stage in words; `health` belongs to the rows of `View.health`, in the order of the stages."""
 
     name: str
     title: str
     purpose: str
     verdict: str
     trained: bool
-    health: tuple[str, ...]
-    windows: tuple[tuple[str, str, str, str], ...] = ()
-    measures: tuple[tuple[str, ...], ...] = ()
-    discarded: tuple[tuple[str, int], ...] = ()
-    checkpoints: tuple[tuple[str, str, str], ...] = ()
-    pictures: tuple[tuple[Picture, Shown], ...] = ()
+    said: str
+    source: tuple[str, ...]
+    windows: tuple[tuple[str, ...], ...]
+    measures: tuple[tuple[str, ...], ...]
+    discarded: tuple[tuple[str, int], ...]
+    checkpoints: CheckpointsView | None
+    pictures: tuple[PictureView, ...]
+    findings: tuple[FindingView, ...]
 
 
 @dataclass(frozen=True)
@@ -70,121 +81,136 @@ class View:
     """The whole page in words."""
 
     title: str
-    summary: str
     verdict: str
+    summary: str
+    process: str
+    leads: tuple[FindingView, ...]
+    findings: tuple[FindingView, ...]
+    actions: tuple[ActionView, ...]
     stages: tuple[StageView, ...]
+    health: tuple[tuple[str, tuple[str, ...]], ...]
     scores: tuple[tuple[str, list[ScoreLine]], ...]
     rollout: Rollout | None
-    actions: ActionTable | None
+    action_table: ActionTable | None
     interval: tuple[float, float, float] | None
     provenance: tuple[tuple[str, str], ...]
     settings: tuple[tuple[str, str], ...]
     missing: tuple[tuple[str, str, str], ...]
-    health_rows: tuple[str, ...] = field(default=HEALTH_ROWS)
 
 
-def view(evidence: Evidence, document: JsonObject) -> View:
-    """Put a run into words.
+def view(diagnosis: Diagnosis, document: JsonObject, language: Language) -> View:
+    """Put a diagnosis into words.
 
     Args:
-        evidence: what the run folder holds.
+        diagnosis: what was concluded, and from what.
         document: what `report.json` says of it: every figure on the page is one of its figures.
+        language: in which to say it.
     """
-    stages = tuple(_stage(stage, document) for stage in evidence.stages.values())
+    evidence = diagnosis.evidence
+    findings = finding_views(document, language)
+    stages = tuple(_stage(stage, document, findings, language) for stage in evidence.stages.values())
     return View(
-        title=f"Run {plain(evidence.path.name, 60)}",
-        summary=str(document["summary"]),
+        title=language.say("page", "title", name=evidence.path.name),
         verdict=str(document["verdict"]),
+        summary=str(document["summary"]),
+        process=str(document["process"]["said"]),
+        leads=tuple(finding for finding in findings if finding.follows is None),
+        findings=findings,
+        actions=action_views(diagnosis, document, findings),
         stages=stages,
-        scores=tuple(score_groups(evidence.scores)),
+        health=tuple(health_rows(document, language)),
+        scores=tuple(score_groups(evidence.scores, language)),
         rollout=rollout(evidence.scores),
-        actions=action_table(evidence.scores),
+        action_table=action_table(evidence.scores),
         interval=_interval(evidence.scores),
-        provenance=tuple(_provenance(evidence)),
+        provenance=tuple(_provenance(evidence, language)),
         settings=tuple(_flat(evidence.run.get("config"))),
-        missing=tuple((readable(m.stage or "run"), m.what, m.detail or m.why) for m in evidence.missing),
+        missing=tuple(
+            (language.stage(entry["stage"]), entry["title"], entry["reason"]) for entry in document["missing"]
+        ),
     )
 
 
-def _stage(stage: StageEvidence, document: JsonObject) -> StageView:
+def _stage(
+    stage: StageEvidence, document: JsonObject, findings: tuple[FindingView, ...], language: Language
+) -> StageView:
     entry, checkpoints = document["stages"][stage.name], document["checkpoints"][stage.name]
-    numbers = entry["numbers"]
+    numbers, say = entry["numbers"], language.say
+    own = tuple(finding for finding in findings if finding.stage == stage.name)
+    grave = [finding.title for finding in own if finding.severity != "info"]
     return StageView(
         name=plain(stage.name, 60),
-        title=readable(stage.name).capitalize(),
-        purpose=PURPOSES.get(stage.name, ""),
+        title=language.capital(language.stage(stage.name)),
+        purpose=say("stages", stage.name, "purpose") if stage.name in PURPOSEFUL else "",
         verdict=entry["verdict"],
-        trained=bool(numbers["rows"] or checkpoints["total"] or stage.pictures),
-        health=tuple(_health(numbers, checkpoints)),
-        windows=tuple(_windows(numbers)),
-        measures=tuple(_measures(numbers)),
+        trained=bool(numbers.get("rows") or checkpoints["total"] or stage.pictures),
+        said=language.listed(grave[:3]) or say("page", f"stage_{entry['verdict']}"),
+        source=source_row(stage, numbers, checkpoints),
+        windows=tuple(window_rows(numbers)),
+        measures=tuple(measure_rows(numbers, language)),
         discarded=tuple((plain(reason), count) for reason, count in stage.discarded.items()),
-        checkpoints=tuple(_checkpoints(checkpoints["items"])),
-        pictures=tuple((picture, show(picture)) for picture in stage.pictures if picture.when),
+        checkpoints=_checkpoints(checkpoints, language) if checkpoints["total"] else None,
+        pictures=tuple(_picture(picture, language) for picture in stage.pictures if picture.when),
+        findings=own,
     )
 
 
-def _health(numbers: JsonObject, checkpoints: JsonObject) -> Iterator[str]:
-    """The cells of one stage, in the order of `HEALTH_ROWS`."""
-    loss = mapping(numbers.get("loss"))
-    yield _steps_taken(numbers)
-    yield duration(numbers.get("seconds"))
-    yield f"{figure(loss['first'])} → {figure(loss['last'])}" if loss else NOTHING
-    yield f"{figure(loss['min'])} / {figure(loss['median'])}" if loss else NOTHING
-    yield " → ".join(figure(third) for third in numbers.get("loss_thirds", [])) or NOTHING
-    yield _chance(numbers["chance_levels"])
-    yield _not_finite(numbers)
-    yield figure(numbers["discarded_rows"])
-    for speed in ("steps_per_second", "frames_per_second"):
-        overall, recent = numbers.get(speed), numbers.get(f"{speed}_recent")
-        yield NOTHING if overall is None else f"{figure(overall)} → {figure(recent)}"
-    yield f"{checkpoints['usable']} of {checkpoints['total']}"
-    yield NOTHING if checkpoints["resume_from"] is None else f"step {checkpoints['resume_from']:,}"
+def _checkpoints(checkpoints: JsonObject, language: Language) -> CheckpointsView:
+    items, resume = checkpoints["items"], checkpoints["resume_from"]
+    say, cells = language.say, []
+    for item in items[-MOST_CELLS:]:
+        kind = "bad" if not item["whole"] else "resume" if item["step"] == resume else "whole"
+        state = item["reason"] or say("page", "whole")
+        cells.append(Cell(kind, say("page", "checkpoint_at", step=item["step"], state=state)))
+    rows = (
+        (_step(item["step"], item["name"]), item["reason"] or say("page", "whole"), f"L{item['level']}")
+        for item in reversed(items[-MOST_CHECKPOINTS:])
+    )
+    shown = items[-MOST_CELLS:]
+    return CheckpointsView(
+        words=say(
+            "page", "checkpoints_said" if resume is not None else "checkpoints_unusable", **checkpoints
+        ),
+        cells=tuple(cells),
+        ends=(_step(shown[0]["step"], ""), _step(shown[-1]["step"], "")),
+        items=tuple(rows),
+    )
 
 
-def _steps_taken(numbers: JsonObject) -> str:
-    taken = f"{numbers['last_step'] + 1:,}" if numbers["rows"] else "0"
-    return f"{taken} of {numbers['planned_steps']:,}" if numbers["planned_steps"] else taken
+def _step(step: int, name: str) -> str:
+    return f"{step:,}" if step >= 0 else plain(name, 60)
 
 
-def _chance(levels: dict[str, float]) -> str:
-    if list(levels) == ["chance"]:
-        return figure(levels["chance"])
-    return ", ".join(f"{plain(name, 30)} {figure(level)}" for name, level in levels.items()) or NOTHING
+def _picture(picture: Picture, language: Language) -> PictureView:
+    shown = show(picture)
+    labels = [
+        language.say("rows", label) if language.knows("rows", label) else plain(label, 40)
+        for label in shown.row_labels
+    ]
+    return PictureView(
+        picture,
+        Shown(shown.uri, shown.width, shown.height, tuple(labels), shown.reason),
+        caption(picture, labels, language),
+        caption(picture, [], language),
+    )
 
 
-def _not_finite(numbers: JsonObject) -> str:
-    count = numbers.get("not_finite_rows")
-    if count is None:
-        return NOTHING
-    return f"{count:,}, from step {numbers['first_not_finite_step']:,}" if count else "0"
-
-
-def _windows(numbers: JsonObject) -> Iterator[tuple[str, str, str, str]]:
-    for window in numbers.get("loss_windows", []):
-        steps = f"{window['first_step']:,} – {window['last_step']:,}"
-        yield steps, f"{window['rows']:,}", figure(window["mean"]), figure(window["median"])
-
-
-def measure_name(name: str) -> str:
-    """A column of the history in words."""
-    return MEASURE_NAMES.get(name) or readable(name).capitalize()
-
-
-def _measures(numbers: JsonObject) -> Iterator[tuple[str, ...]]:
-    """(name, first, last, lowest, median, highest) of the own measures, learning rate and gradient."""
-    common = {"Learning rate": numbers.get("learning_rate"), "Gradient norm": numbers.get("grad_norm")}
-    own = {measure_name(name): spread for name, spread in numbers.get("measures", {}).items()}
-    for name, spread in (own | common).items():
-        if spread:
-            yield name, *(figure(spread[key]) for key in ("first", "last", "min", "median", "max"))
-
-
-def _checkpoints(items: list[JsonObject]) -> Iterator[tuple[str, str, str]]:
-    """(step, state, judged how far), newest first."""
-    for item in reversed(items[-MOST_CHECKPOINTS:]):
-        state = "whole" if item["whole"] else plain(item["detail"] or "not whole")
-        yield f"{item['step']:,}", state, f"L{item['judged_to']}"
+def caption(picture: Picture, labels: list[str], language: Language) -> str:
+    """What a picture shows, in words: its subject, its step, its rows and the direction of time."""
+    say = language.say
+    subject = language.measure(picture.what)
+    words = [say("captions", picture.when or "only", subject=subject, step=picture.step)]
+    kinds = list(dict.fromkeys(labels))
+    if len(kinds) > 1:
+        rows = say("lists", "comma").join(kinds)
+        words.append(say("captions", "rows" if len(labels) == len(kinds) else "rows_and_so_on", rows=rows))
+    elif kinds:
+        words.append(say("captions", "every_row", row=kinds[0]))
+    if labels and len(labels) < picture.rows:
+        words.append(say("captions", "first_rows", shown=len(labels), rows=picture.rows))
+    if labels and picture.columns > 1:
+        words.append(say("captions", "time", columns=picture.columns))
+    return language.joined(words)
 
 
 def _interval(scores: JsonObject) -> tuple[float, float, float] | None:
@@ -193,19 +219,10 @@ def _interval(scores: JsonObject) -> tuple[float, float, float] | None:
     return None if low is None or mean is None or high is None else (low, mean, high)
 
 
-def _provenance(evidence: Evidence) -> Iterator[tuple[str, str]]:
-    names = {
-        "id": "Run",
-        "created": "Created",
-        "preset": "Preset",
-        "data": "Data",
-        "data_fingerprint": "Data fingerprint",
-        "device": "Device",
-        "commit": "Commit",
-    }
-    for key, name in names.items():
+def _provenance(evidence: Evidence, language: Language) -> Iterator[tuple[str, str]]:
+    for key in ("id", "created", "preset", "data", "data_fingerprint", "device", "commit"):
         if evidence.run.get(key) is not None:
-            yield name, plain(evidence.run[key])
+            yield language.say("provenance", key), plain(evidence.run[key])
     for package, version in list(mapping(evidence.run.get("versions")).items())[:40]:
         yield plain(package, 60), plain(version, 100)
 
