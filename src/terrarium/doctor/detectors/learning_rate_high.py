@@ -1,0 +1,157 @@
+"""A learning rate that is too high: only where the loss is ill, and the run's own numbers speak for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from terrarium.doctor.detectors.learning_rate import rates_of
+from terrarium.doctor.detectors.loss_curve import LossCurve, loss_curve
+from terrarium.doctor.detectors.loss_rise import Way, loss_rise
+from terrarium.doctor.evidence import StageEvidence
+from terrarium.doctor.finding import Finding, Number, Severity
+from terrarium.doctor.history import FloatArray
+from terrarium.doctor.statistics.blocks import smooth, spread
+
+LEAST_ROWS = 50
+HIGH = 2e-3  # for AdamW and models of this size: presets train at 1e-3 and less for long, at 2e-3 for short
+HIGH_AT_PEAK = 5e-4  # high enough, where the loss turns as the rate reaches its peak
+STILL = 0.3  # of the peak: a rate that has fallen further is not to blame for what begins then
+LONG = 0.2  # of the peak: over a long horizon, the rate is above this share most of the time
+USUAL_REMEDY = 5e-4
+CLIMB = math.log(1.5)
+TALL = math.log(2)
+
+
+@dataclass(frozen=True)
+class Illness:
+    """What is wrong with a loss: where it began, whether it is grave, by how much it rose (times)."""
+
+    step: float
+    grave: bool
+    times: float
+
+
+def learning_rate_too_high(stage: StageEvidence) -> Iterator[Finding]:
+    """The learning rate is too high for this run.
+
+    Looks for: a loss that rises, or ends in what is no number, while the learning rate is 2e-3 or more
+    and still near its peak; or a rise that begins just where a warm-up brings the rate to its peak, of
+    5e-4 or more.
+
+    Why it matters: steps that are too long undo what earlier ones learnt, and the longer the schedule
+    the longer this lasts. A cosine over 300,000 steps has hardly fallen after 50,000.
+
+    What to do: resume from before the rise with about a tenth of the rate, and read the rate in effect
+    back: a scheduler's saved state puts the old one back. Compare a thousand steps at the rate, a third,
+    a tenth.
+
+    Silent when: the loss is healthy, however high the rate; the rate is zero or small; or it had fallen
+    to less than a third of its peak before the rise began.
+    """
+    steps, rate = rates_of(stage)
+    illness = _illness(stage)
+    if illness is None or rate.size == 0:
+        return
+    at = float(rate[min(int(np.searchsorted(steps, illness.step, "right")), rate.size - 1)])
+    peak, now = float(rate.max()), float(rate[-1])
+    turned = _turns_at_the_peak(steps, rate, illness.step)
+    at = peak if turned else at
+    if at < (HIGH_AT_PEAK if turned else HIGH) or at < STILL * peak:
+        return
+    first, last = int(illness.step), int(stage.kept.steps[-1])
+    planned = stage.plan.schedule_steps or stage.plan.steps
+    values: dict[str, float | str] = {"rate": peak, "rate_at": at, "rate_now": now, "share": now / peak}
+    values |= {"percent": 100 * now / peak, "first_step": first, "last_step": last}
+    values |= {"times": illness.times} if math.isfinite(illness.times) else {}
+    values |= {"suggested_rate": _rounded(min(USUAL_REMEDY, peak / 10))}
+    numbers = [
+        Number(stage.source, "learning rate where the loss turns", at, HIGH_AT_PEAK if turned else HIGH),
+        Number(stage.source, "learning rate at the last step", now),
+        Number(stage.source, "learning rate over its peak", now / peak, STILL, "ratio"),
+    ]
+    if planned and planned > last:
+        values |= {"planned": planned, "taken": 100 * (last + 1) / planned}
+        numbers.append(Number(stage.plan.source or stage.source, "steps of the schedule", float(planned)))
+    yield Finding(
+        "learning-rate-too-high",
+        Severity.CRITICAL if illness.grave else Severity.WATCH,
+        stage.name,
+        first,
+        last,
+        tuple(numbers),
+        values,
+        confidence=_confidence(steps, rate, illness, turned),
+        cause="rate-over-its-horizon" if "planned" in values and now >= LONG * peak else "",
+        actions=("resume-before-onset", "lower-learning-rate", "check-effective-rate", "look-again"),
+    )
+
+
+def _illness(stage: StageEvidence) -> Illness | None:
+    """What is wrong with the loss, if anything: it rises, or is no number at the end."""
+    curve = loss_curve(stage)
+    rise = loss_rise(stage)
+    if curve is not None and rise is not None and _lasts(curve, rise.row, rise.height):
+        return Illness(
+            curve.step(rise.row),
+            rise.way is Way.DIVERGING and rise.height >= TALL,
+            math.exp(min(rise.height, 700)),
+        )
+    climb = None if curve is None else _climb(curve)
+    if curve is not None and climb is not None:
+        return Illness(curve.step(climb[0]), climb[1] >= TALL, math.exp(min(climb[1], 700)))
+    bad = stage.kept.not_finite.get("loss")
+    if bad is None or bad.size < LEAST_ROWS or not bad[-5:].all():
+        return None
+    good = np.flatnonzero(~bad)
+    return Illness(float(stage.kept.steps[int(good[-1]) + 1 if good.size else 0]), True, math.inf)
+
+
+def _lasts(curve: LossCurve, row: int, height: float) -> bool:
+    """Whether a rise is more than a bump: it doubles the loss, or takes a tenth of the run already."""
+    return curve.count >= LEAST_ROWS and (height >= TALL or curve.count - row >= 0.1 * curve.count)
+
+
+def _climb(curve: LossCurve) -> tuple[int, float] | None:
+    """The row from which a loss climbed by half and more to stay there, and how far; however it got there.
+
+    Of the last quarter no block lies lower than 60 % of the height, nor is the end much lower than the peak.
+    """
+    medians = curve.blocks.medians
+    if curve.count < 4 * LEAST_ROWS or medians.size < 12:
+        return None
+    levels = smooth(medians)
+    lowest = int(np.argmin(levels))
+    low, last = float(levels[lowest]), float(np.median(medians[-max(3, medians.size // 10) :]))
+    height = last - low
+    late = medians[-(medians.size // 4) :]
+    tall = height >= max(CLIMB, 6 * spread(np.diff(medians)))
+    stays = float(late.min()) >= low + 0.6 * height and last >= float(levels.max()) - 0.25 * height
+    if not (tall and stays and last >= curve.first - 0.5 * height):
+        return None
+    down = np.flatnonzero(levels <= low + 0.12 * height)
+    return curve.blocks.row(int(down[-1])), height
+
+
+def _turns_at_the_peak(steps: FloatArray, rate: FloatArray, step: float) -> bool:
+    """Whether the rate grew threefold and reached its peak where the loss turned."""
+    peak = float(rate.max())
+    reached = float(steps[int(np.argmax(rate >= 0.95 * peak))])
+    half = float(steps[int(np.argmax(rate >= 0.5 * peak))])
+    slack = 0.06 * float(steps[-1] - steps[0])
+    return bool(rate[0] <= peak / 3 and half - slack <= step <= reached + slack)
+
+
+def _confidence(steps: FloatArray, rate: FloatArray, illness: Illness, turned: bool) -> float:
+    """Less, where the same rate did no harm for long, or where the rate is not far above the usual."""
+    harmless = (illness.step - steps[0]) / max(1.0, float(steps[-1] - steps[0]))
+    sure = 0.85 if float(rate.max()) >= 2.5 * HIGH or turned else 0.7
+    return sure - (0.25 if harmless > 0.5 and not turned else 0.0)
+
+
+def _rounded(rate: float) -> float:
+    """A rate with one digit."""
+    return float(f"{rate:.0e}")
