@@ -41,9 +41,9 @@ def small_run(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("gone", "missing"),
     [
-        ("run.json", (None, "what was asked")),
+        ("run.json", (None, "run")),
         ("scores.json", (None, "scores")),
-        ("latent_actions", ("latent_actions", "the whole stage")),
+        ("latent_actions", ("latent_actions", "stage")),
         ("dynamics/history.jsonl", ("dynamics", "history")),
         ("dynamics/config.json", ("dynamics", "configuration")),
         ("dynamics/checkpoints", ("dynamics", "checkpoints")),
@@ -100,7 +100,7 @@ def test_rows_that_are_not_finite_are_told(run_path: Path) -> None:
     assert (numbers["not_finite_rows"], numbers["first_not_finite_step"]) == (10, 2400)
     assert report.both_say("10, from step 2,400")
     assert "var(--plot-bad)" in report.html
-    assert report.both_say("1 damaged line of history.jsonl could not be read")
+    assert report.both_say("could not be read: 1 (history.jsonl)")
 
 
 def test_a_history_of_nothing_but_nan_has_no_loss(run_path: Path) -> None:
@@ -175,14 +175,14 @@ def test_scores_that_were_not_measured_are_listed(small_run: Path) -> None:
     write_json(small_run / "scores.json", scores)
     report = Report(small_run)
     assert {stage for stage, _ in report.missing} == {"latent_actions", "play"}
-    assert ("latent_actions", "score 'Action accuracy'") in report.missing
+    assert ("latent_actions", "score") in report.missing
     assert report.both_say("Not measured: the footage has no true actions.")
 
 
 def test_an_unreadable_picture_is_listed(small_run: Path) -> None:
     (small_run / "dynamics" / "visualizations" / "prediction_step_1.png").write_bytes(b"\x89PNG\r\n")
     report = Report(small_run)
-    assert report.missing == {("dynamics", "a picture")}
+    assert report.missing == {("dynamics", "pictures")}
     assert report.page.tags.count("img") == 2
 
 

@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 
 from terrarium.doctor.evidence import StageEvidence
-from terrarium.doctor.measures import chance_levels, loss_windows, planned_steps, stage_numbers, window_width
+from terrarium.doctor.measures import loss_windows, stage_numbers, window_width
 from terrarium.doctor.readers.jsonl import read_history
+from terrarium.doctor.readers.plan import chance_levels, plan_of
 
 
 def numbers_of(tmp_path: Path, rows: list[dict[str, Any]], config: dict[str, Any] | None = None) -> Any:
     path = tmp_path / "history.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return stage_numbers(StageEvidence("dynamics", config=config or {}, history=read_history(path)), {})
+    plan = plan_of("dynamics", [("config.json", config or {})])
+    return stage_numbers(StageEvidence("dynamics", plan=plan, history=read_history(path)))
 
 
 def test_figures_of_a_small_history(tmp_path: Path) -> None:
@@ -31,8 +33,8 @@ def test_figures_of_a_small_history(tmp_path: Path) -> None:
     assert numbers["loss_thirds"] == pytest.approx([3.5, 1.75, 1.1])
     assert numbers["chance_levels"] == {"chance": 6.9}
     assert numbers["steps_per_second"] == pytest.approx(0.5)
-    assert numbers["remaining_steps"] == 4
-    assert numbers["remaining_hours"] == pytest.approx(8 / 3600)
+    assert numbers["remaining_steps"] == 5
+    assert numbers["eta_hours"] == pytest.approx(10 / 3600)
     assert numbers["measures"]["accuracy"]["last"] == 0.5
 
 
@@ -48,7 +50,7 @@ def test_recent_speed_sees_a_slowdown(tmp_path: Path) -> None:
 def test_a_clock_that_stands_still_gives_no_speed(tmp_path: Path) -> None:
     numbers = numbers_of(tmp_path, [{"step": i, "runtime": 5.0, "loss": 1.0} for i in range(5)], {"steps": 9})
     assert numbers["steps_per_second"] is None
-    assert numbers["remaining_hours"] is None
+    assert numbers["eta_hours"] is None
 
 
 def test_non_finite_rows_do_not_reach_the_other_figures(tmp_path: Path) -> None:
@@ -87,10 +89,26 @@ def test_chance_levels_take_a_number_or_names_and_nothing_else() -> None:
     assert chance_levels({}) == {}
 
 
-def test_planned_steps_prefer_the_stage_over_the_run() -> None:
-    assert planned_steps({"steps": 5}, {"steps": 7}) == 5
-    assert planned_steps({"steps": "many"}, {"steps": 7}) == 7
-    assert planned_steps({}, {}) is None
+@pytest.mark.parametrize(("planned", "remaining"), [(6, 0), (5, 0), (7, 2)])
+def test_nothing_remains_once_the_last_planned_step_is_there(
+    tmp_path: Path, planned: int, remaining: int
+) -> None:
+    rows = [{"step": i, "loss": 1.0} for i in range(6)]
+    assert numbers_of(tmp_path, rows, {"steps": planned})["remaining_steps"] == remaining
+
+
+def test_a_clock_that_a_restart_sets_back_counts_on(tmp_path: Path) -> None:
+    clock = [*range(0, 200, 2), *range(0, 200, 2)]
+    numbers = numbers_of(tmp_path, [{"step": i, "runtime": t, "loss": 1.0} for i, t in enumerate(clock)])
+    assert numbers["steps_per_second"] == pytest.approx(0.5)
+    assert numbers["seconds"] == 2 * 198
+
+
+def test_rows_taken_back_reach_no_figure_but_their_number(tmp_path: Path) -> None:
+    steps = [*range(50), *range(20, 60)]
+    rows = [{"step": i, "loss": 1.0 if place >= 50 or i < 20 else 9.0} for place, i in enumerate(steps)]
+    numbers = numbers_of(tmp_path, rows)
+    assert (numbers["rows"], numbers["loss"]["max"]) == (90, 1.0)
 
 
 def test_huge_losses_do_not_warn(tmp_path: Path) -> None:

@@ -24,28 +24,29 @@ def read_object(path: Path, largest_bytes: int = LARGEST_JSON_BYTES) -> tuple[Js
         largest_bytes: files above this size are refused unread.
 
     Returns:
-        The object and "", or an empty object and the reason in words.
+        The object and "", or an empty object and the reason, a code of `[why]` in the language files.
     """
     try:
         content = disk.read_bounded(path, largest_bytes)
-    except FileNotFoundError:
-        return {}, f"there is no {path.name}"
-    except OSError as error:
-        return {}, f"{path.name} can't be read ({why(error)})"
-    except ValueError as error:
-        return {}, f"{path.name} {error}"
+    except (OSError, ValueError) as error:
+        return {}, why(error)
     try:
         value = from_json(content)
     except ValueError:
-        return {}, f"{path.name} is not whole JSON"
-    if not isinstance(value, dict):
-        return {}, f"{path.name} is not a JSON object"
-    return value, ""
+        return {}, "damaged"
+    return (value, "") if isinstance(value, dict) else ({}, "no-object")
 
 
 def why(error: OSError | ValueError) -> str:
-    """The reason in an error, without the path that an OSError repeats."""
-    return disk.why(error) if isinstance(error, OSError) else str(error)
+    """Why a file could not be read, as a code of `[why]` in the language files."""
+    match error:
+        case FileNotFoundError():
+            return "absent"
+        case PermissionError():
+            return "no-permission"
+        case OSError():
+            return "unreadable"
+    return "no-file"
 
 
 def strict(value: Any) -> Any:

@@ -9,63 +9,57 @@ import numpy as np
 
 from terrarium.doctor.evidence import StageEvidence
 from terrarium.doctor.history import FloatArray, History
-from terrarium.doctor.json_files import JsonObject, mapping, number
+from terrarium.doctor.json_files import JsonObject
 
-COMMON_COLUMNS = ("step", "runtime", "loss", "learning_rate", "grad_norm", "frames_per_second")
+COMMON_COLUMNS = (
+    "step",
+    "runtime",
+    "loss",
+    "learning_rate",
+    "grad_norm",
+    "frames_per_second",
+    "device_use",
+)
 """Columns that every stage logs; all others are the stage's own measures."""
 
 MOST_WINDOWS = 8
 RECENT_STEPS = 5000
 
 
-def stage_numbers(stage: StageEvidence, asked: JsonObject) -> JsonObject:
+def stage_numbers(stage: StageEvidence) -> JsonObject:
     """The figures of one stage.
-
-    Args:
-        stage: what the stage left behind.
-        asked: this stage's part of the run's configuration, or empty.
 
     Returns:
         name -> number, list or object; a figure that can't be made is left out or None. Losses have the unit
         that the stage logs; speeds are in steps and frames per second, times in seconds or (`*_hours`) hours.
+        Rows that a restart took back count as rows, and for nothing else.
     """
-    numbers: JsonObject = {"planned_steps": planned_steps(stage.config, asked)}
-    numbers["discarded_rows"] = sum(stage.discarded.values())
-    numbers["discarded_reasons"] = stage.discarded
-    numbers["chance_levels"] = chance_levels(stage.config)
+    numbers: JsonObject = {
+        "planned_steps": stage.plan.steps,
+        "discarded_rows": sum(stage.discarded.values()),
+        "discarded_reasons": stage.discarded,
+        "chance_levels": stage.plan.chance_levels,
+    }
     if stage.history is None or not stage.history.rows:
         return {"rows": 0} | numbers
-    history = stage.history
+    kept = stage.kept
     with np.errstate(all="ignore"):  # a mean of huge losses may overflow: the figure then says "inf"
-        numbers = _row_numbers(history) | numbers
-        numbers |= _loss_numbers(history) | _speed_numbers(history, numbers["planned_steps"])
-        numbers["measures"] = {name: _spread(values) for name, values in own_measures(history).items()}
-        for name in ("learning_rate", "grad_norm"):
-            column = history.column(name)
-            numbers[name] = None if column is None else _spread(column)
+        numbers = _row_numbers(stage.history) | numbers
+        numbers |= _loss_numbers(kept) | _speed_numbers(kept, stage.plan.steps)
+        numbers["measures"] = {name: _spread(values) for name, values in own_measures(kept).items()}
+        for name in ("learning_rate", "grad_norm", "device_use"):
+            column = kept.column(name)
+            numbers[name] = None if column is None or not np.isfinite(column).any() else _spread(column)
     return numbers
 
 
-def planned_steps(config: JsonObject, asked: JsonObject) -> int | None:
-    """Steps that were planned, as the stage's or the run's configuration says; None where neither does."""
-    for source in (config, mapping(config.get("config")), asked):
-        steps = number(source.get("steps"))
-        if steps is not None and steps > 0:
-            return int(steps)
-    return None
-
-
-def chance_levels(config: JsonObject) -> dict[str, float]:
-    """Losses that guessing reaches, by name: the stage declares `chance_level`, a number or an object."""
-    declared = config.get("chance_level")
-    named = declared.items() if isinstance(declared, dict) else [("chance", declared)]
-    levels = {str(name): number(value) for name, value in list(named)[:4]}
-    return {name: value for name, value in levels.items() if value is not None}
-
-
 def own_measures(history: History) -> dict[str, FloatArray]:
-    """The stage's own measures: name -> values [rows]."""
-    return {name: values for name, values in history.columns.items() if name not in COMMON_COLUMNS}
+    """The stage's own measures: name -> values [rows], with at least one finite value each."""
+    return {
+        name: values
+        for name, values in history.columns.items()
+        if name not in COMMON_COLUMNS and np.isfinite(values).any()
+    }
 
 
 def _row_numbers(history: History) -> JsonObject:
@@ -88,7 +82,7 @@ def _first_step(history: History) -> int | None:
 
 def _loss_numbers(history: History) -> JsonObject:
     loss = history.column("loss")
-    if loss is None:
+    if loss is None or not np.isfinite(loss).any():
         return {"loss": None, "loss_thirds": [], "loss_windows": []}
     finite = np.isfinite(loss)
     return {
@@ -146,39 +140,48 @@ def window_width(steps: float) -> float:
 
 
 def _speed_numbers(history: History, planned: int | None) -> JsonObject:
-    steps, runtime = history.steps, history.column("runtime")
-    overall = recent = seconds = None
-    recent_steps = min(RECENT_STEPS, math.ceil(float(np.ptp(steps)) / 4))
-    if runtime is not None:
-        timed = np.isfinite(runtime)
-        steps, runtime = steps[timed], runtime[timed]
-        seconds = float(runtime.max() - runtime.min())
-        overall = _speed(steps, runtime)
-        late = steps >= steps.max() - recent_steps
-        recent = _speed(steps[late], runtime[late])
-    remaining = None if planned is None else max(0, planned - int(history.steps.max()) - 1)
+    steps, runtime = history.series("runtime")
+    recent_steps = min(RECENT_STEPS, math.ceil(float(np.ptp(history.steps)) / 4))
+    late = steps >= steps.max(initial=0) - recent_steps
+    overall, recent = speed(steps, runtime), speed(steps[late], runtime[late])
+    remaining = _remaining(int(history.steps.max()), planned)
     return {
-        "seconds": seconds,
+        "seconds": float(_forward(runtime).sum()) if runtime.size else None,
         "steps_per_second": overall,
         "steps_per_second_recent": recent,
         "recent_steps": recent_steps,
         **_frame_speeds(history, recent_steps),
         "remaining_steps": remaining,
-        "remaining_hours": _hours(remaining, overall),
-        "remaining_hours_recent": _hours(remaining, recent),
+        "eta_hours": _hours(remaining, overall),
+        "eta_hours_recent": _hours(remaining, recent),
     }
 
 
-def _speed(steps: FloatArray, runtime: FloatArray) -> float | None:
-    """Steps per second between the first and the last row, or None where the clock did not move forward."""
-    if steps.size < 2 or runtime[-1] <= runtime[0] or steps[-1] <= steps[0]:
+def _remaining(last_step: int, planned: int | None) -> int | None:
+    """Steps to go, counted from the last step logged; none once the plan's last step (from 0) is there."""
+    if planned is None:
         return None
-    return float((steps[-1] - steps[0]) / (runtime[-1] - runtime[0]))
+    return 0 if last_step + 1 >= planned else planned - last_step
+
+
+def speed(steps: FloatArray, runtime: FloatArray) -> float | None:
+    """Steps per second of the rows [rows], or None where the clock did not move forward.
+
+    A clock that a restart set back counts from there anew; the way back costs nothing.
+    """
+    seconds = _forward(runtime)
+    taken = float(np.diff(steps)[np.diff(runtime) > 0].sum())
+    return taken / float(seconds.sum()) if seconds.size and taken > 0 else None
+
+
+def _forward(runtime: FloatArray) -> FloatArray:
+    gaps = np.diff(runtime)
+    return np.asarray(gaps[gaps > 0], dtype=np.float64)
 
 
 def _frame_speeds(history: History, recent_steps: int) -> JsonObject:
     frames = history.column("frames_per_second")
-    if frames is None:
+    if frames is None or not np.isfinite(frames).any():
         return {"frames_per_second": None, "frames_per_second_recent": None}
     late = frames[(history.steps >= history.steps.max() - recent_steps) & np.isfinite(frames)]
     return {

@@ -90,7 +90,7 @@ def _remaining(numbers: JsonObject, language: Language) -> str:
     if not steps:
         return figure(steps)
     hours = sorted(
-        numbers[key] for key in ("remaining_hours", "remaining_hours_recent") if numbers.get(key) is not None
+        numbers[key] for key in ("eta_hours", "eta_hours_recent") if numbers.get(key) is not None
     )
     said = list(dict.fromkeys(language.duration(3600 * value) for value in hours))
     return language.say("health", "remaining_said", steps=steps, hours=" – ".join(said) or None)

@@ -22,6 +22,7 @@ from terrarium.doctor.readers.tree import (
     NO_HISTORIES,
     STAGE_PARTS,
     Pieces,
+    configs_in,
     walk,
 )
 from terrarium.errors import RunError, UsageError
@@ -58,7 +59,8 @@ class Layout:
         kind: of it.
         only: of a run of ours (then `path` is its folder) the one stage that was asked for; None for all.
         stages: what was found; empty for a run of ours, which is read by its own reader.
-        configs: files that may hold the training's configuration, the nearest first.
+        configs: files that may hold the training's configuration.
+        asked: configurations that were given by name.
         missing: what was found and is not examined.
     """
 
@@ -67,21 +69,23 @@ class Layout:
     only: str | None = None
     stages: tuple[StageFiles, ...] = ()
     configs: tuple[Path, ...] = ()
+    asked: tuple[Path, ...] = ()
     missing: tuple[Missing, ...] = ()
 
 
 @dataclass
 class _Given:
-    """All that was given: folders, files, what they hold, and histories in a `Logs/` beside."""
+    """All that was given: folders, files, configurations, what they hold, histories in a `Logs/` beside."""
 
     tops: list[Path] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
+    configs: list[Path] = field(default_factory=list)
     pieces: Pieces = field(default_factory=Pieces)
     beside: list[Path] = field(default_factory=list)
 
     @property
     def path(self) -> Path:
-        given = [*self.tops, *self.files]
+        given = [*self.tops, *self.files] or self.configs
         return given[0] if len(given) == 1 else Path(os.path.commonpath([path.parent for path in given]))
 
     def shown(self, path: Path) -> str:
@@ -122,7 +126,8 @@ def lay_out(paths: Sequence[Path], stage: str | None = None) -> Layout:
         path=given.path,
         kind=Kind.TREE if folders or not stages else Kind.HISTORY,
         stages=tuple(stages[:MOST_STAGES]),
-        configs=tuple(dict.fromkeys([*given.pieces.configs, *_configs_beside(given.tops)])),
+        configs=tuple(dict.fromkeys([*given.pieces.configs, *_configs_beside(given)])),
+        asked=tuple(given.configs),
         missing=tuple(missing),
     )
 
@@ -139,13 +144,13 @@ def _given(paths: Sequence[Path]) -> _Given:
             continue
         if not path.exists():
             raise RunError(f"{path} does not exist", WANTED)
-        given.files.append(path)
         if path.suffix in CONFIG_SUFFIXES or path.name in CONFIG_NAMES:
-            given.pieces.configs.append(path)
-        elif NO_HISTORIES.fullmatch(path.name):
+            given.configs.append(path)
+            continue
+        if NO_HISTORIES.fullmatch(path.name):
             raise RunError(f"{path.name} was written by Terrarium and is no history", "Give the run folder")
-        else:
-            given.pieces.histories.append(path)
+        given.files.append(path)
+        given.pieces.histories.append(path)
     if given.pieces.stage_folders and not given.pieces.histories:
         given.beside = [found for folder in _beside(given.tops, LOGS) for found in walk(folder).histories]
     return given
@@ -158,7 +163,7 @@ def _ours(given: _Given) -> Layout | None:
     if len(runs) > 1 or len(stages) > 1:
         raise UsageError("several runs or stages of Terrarium's were given", "Give one at a time")
     if stages:
-        return Layout(stages[0].parent, Kind.RUN, stages[0].name)
+        return Layout(stages[0].parent, Kind.RUN, stages[0].name, asked=tuple(given.configs))
     found = sorted(runs or given.pieces.runs, key=made_at)
     foreign = [] if runs else given.pieces.stage_folders
     if not found or any(made_at(folder) > made_at(found[-1]) for folder in foreign):
@@ -167,7 +172,7 @@ def _ours(given: _Given) -> Layout | None:
         Missing(None, "older-run", "not-newest", given.shown(path)) for path in [*found[:-1], *foreign]
     ]
     missing += [Missing(None, "other-history", "has-its-own", given.shown(path)) for path in given.files]
-    return Layout(found[-1], Kind.RUN, missing=tuple(missing[:MOST_STAGES]))
+    return Layout(found[-1], Kind.RUN, asked=tuple(given.configs), missing=tuple(missing[:MOST_STAGES]))
 
 
 def _older(folders: Iterable[Path], given: _Given) -> list[Missing]:
@@ -236,8 +241,10 @@ def _unnamed(paths: list[Path], stage: str | None, taken: list[str]) -> list[Sta
     return stages
 
 
-def _configs_beside(tops: Iterable[Path]) -> list[Path]:
-    return [path for folder in _beside(tops, CONFIGS) for path in walk(folder).configs]
+def _configs_beside(given: _Given) -> list[Path]:
+    near = [path for file in given.files for path in configs_in(file.parent)]
+    folders = _beside([*given.tops, *given.files], CONFIGS)
+    return near + [path for folder in folders for path in configs_in(folder)]
 
 
 def _beside(tops: Iterable[Path], names: tuple[str, ...]) -> list[Path]:

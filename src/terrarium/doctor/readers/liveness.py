@@ -85,7 +85,7 @@ def liveness_of_files(
     everything = [*logged, *others, *_written(path for path in histories if _is_export(path))]
     if not everything:
         return Liveness()
-    idle = max(0.0, now - max(logged or everything))
+    idle = max(0.0, round(now - max(logged or everything)))
     clocks = [clock for stage in stages if (clock := stage.series("runtime")[1]).size > 1]
     span = sum(float(clock.max() - clock.min()) for clock in clocks)
     if (

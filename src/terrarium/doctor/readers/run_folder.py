@@ -5,50 +5,50 @@ from __future__ import annotations
 from pathlib import Path
 
 from terrarium.doctor.checkpoints import examine_checkpoints
-from terrarium.doctor.evidence import Evidence, Kind, Missing, Picture, StageEvidence
+from terrarium.doctor.evidence import Evidence, Kind, Missing, StageEvidence
 from terrarium.doctor.history import History
-from terrarium.doctor.json_files import JsonObject, read_object, why
-from terrarium.doctor.pictures import find_pictures, show
+from terrarium.doctor.json_files import JsonObject, mapping, read_object, why
+from terrarium.doctor.readers import absences
 from terrarium.doctor.readers.jsonl import count_reasons, read_history
+from terrarium.doctor.readers.liveness import liveness_of_run
+from terrarium.doctor.readers.pictures import examine_pictures
+from terrarium.doctor.readers.plan import Source, plan_of
 from terrarium.doctor.scores import unmeasured
-from terrarium.errors import RunError
 from terrarium.run.folder import STAGES
 
 MOST_OTHER_STAGES = 8
 MARKS_OF_A_STAGE = ("history.jsonl", "checkpoints", "visualizations")
+HISTORY = "history.jsonl"
 
 
-def gather(run_path: Path) -> Evidence:
+def read_run(path: Path, only: str | None = None, asked: tuple[Source, ...] = ()) -> Evidence:
     """Read everything a run folder holds; what is missing or damaged is noted and passed over.
 
     Args:
-        run_path: a run folder (a link such as `results/latest` is followed).
+        path: the run folder.
+        only: the one stage to read; all if None.
+        asked: configurations that were given besides, the surest first.
 
     Returns:
         The evidence, complete with the list of what could not be examined.
-
-    Raises:
-        RunError: there is no such folder.
     """
-    path = run_path.resolve()
-    if not path.is_dir():
-        raise RunError(f"{run_path} is not a run folder", "Give the folder that holds run.json")
-    missing: list[Missing] = []
-    run = _object(path / "run.json", "what was asked", missing)
-    run_id = str(run["id"]) if isinstance(run.get("id"), str) else None
-    stages = {name: _stage(path / name, run_id, missing) for name in _stage_names(path)}
-    scores = _object(path / "scores.json", "scores", missing)
-    if scores:
-        missing.extend(
-            Missing(group, f"score {label!r}", reason) for group, label, reason in unmeasured(scores)
-        )
-    return Evidence(path, Kind.RUN, run, stages, scores, missing=tuple(missing))
+    gaps: list[Missing] = []
+    run = _object(path / "run.json", "run", gaps)
+    scores = _object(path / "scores.json", "scores", gaps) if only is None else {}
+    names = [only] if only else _stage_names(path)
+    stages = [_stage(path / name, run, asked, gaps) for name in names]
+    liveness = liveness_of_run(path, stages)
+    gaps = absences.not_begun(gaps, stages, liveness)
+    for group, label, reason in unmeasured(scores) if scores else ():
+        gaps.append(Missing(group, "score", "not-measured", f"{label}: {reason}"))
+    by_name = {stage.name: stage for stage in stages}
+    return Evidence(path, Kind.RUN, run, by_name, scores, liveness, tuple(gaps))
 
 
-def _object(path: Path, what: str, missing: list[Missing], stage: str | None = None) -> JsonObject:
+def _object(path: Path, what: str, gaps: list[Missing], stage: str | None = None) -> JsonObject:
     value, reason = read_object(path)
     if reason:
-        missing.append(Missing(stage, what, reason))
+        gaps.append(Missing(stage, what, reason, path.name))
     return value
 
 
@@ -65,68 +65,51 @@ def _stage_names(path: Path) -> list[str]:
     return [*STAGES, *others[:MOST_OTHER_STAGES]]
 
 
-def _stage(path: Path, run_id: str | None, missing: list[Missing]) -> StageEvidence:
+def _stage(path: Path, run: JsonObject, asked: tuple[Source, ...], gaps: list[Missing]) -> StageEvidence:
     name = path.name
-    if not path.is_dir():
-        missing.append(
-            Missing(name, "the whole stage", "it has no folder: it has not been trained in this run")
-        )
+    if not path.is_dir() or path.is_symlink():
+        gaps.append(Missing(name, "stage", "not-trained", name))
         return StageEvidence(name, Kind.RUN)
-    config = _object(path / "config.json", "configuration", missing, stage=name)
-    history = _history(path / "history.jsonl", missing)
+    config = _object(path / "config.json", "configuration", gaps, stage=name)
+    sources = (*asked, (f"{name}/config.json", config), ("run.json", mapping(run.get("config"))))
+    run_id = str(run["id"]) if isinstance(run.get("id"), str) else None
+    history = _history(path / HISTORY, gaps)
+    discarded = _discarded(path / "history.discarded.jsonl", gaps)
     checkpoints, blind_spot = examine_checkpoints(path, run_id)
-    if blind_spot:
-        missing.append(Missing(name, "checkpoints", blind_spot))
-    pictures = _pictures(path, missing)
-    discarded = _discarded(path / "history.discarded.jsonl", missing)
-    return StageEvidence(
+    pictures, unseen = examine_pictures(path)
+    stage = StageEvidence(
         name,
         Kind.RUN,
-        source=f"{name}/history.jsonl",
-        config=config,
-        history=history,
-        discarded=discarded,
-        checkpoints=checkpoints,
-        pictures=pictures,
+        f"{name}/{HISTORY}",
+        config,
+        plan_of(name, sources),
+        history,
+        discarded,
+        checkpoints,
+        pictures,
     )
+    gaps += [*absences.of_stage(stage, path), *unseen]
+    if blind_spot and checkpoints:
+        gaps.append(Missing(name, "checkpoints", "in-part", blind_spot))
+    return stage
 
 
-def _pictures(path: Path, missing: list[Missing]) -> tuple[Picture, ...]:
-    pictures = find_pictures(path)
-    if not pictures:
-        missing.append(Missing(path.name, "pictures", "there are none in visualizations/"))
-    reasons = [show(picture).reason for picture in pictures]
-    missing.extend(Missing(path.name, "a picture", reason) for reason in reasons if reason)
-    return pictures
-
-
-def _history(path: Path, missing: list[Missing]) -> History | None:
+def _history(path: Path, gaps: list[Missing]) -> History | None:
     stage = path.parent.name
     try:
         history = read_history(path)
-    except FileNotFoundError:
-        missing.append(Missing(stage, "history", "there is no history.jsonl"))
-        return None
     except (OSError, ValueError) as error:
-        missing.append(Missing(stage, "history", f"history.jsonl can't be read ({why(error)})"))
+        gaps.append(Missing(stage, "history", why(error), path.name, essential=True))
         return None
-    if not history.rows:
-        missing.append(Missing(stage, "history", "history.jsonl holds no row"))
-    elif history.column("loss") is None:
-        missing.append(Missing(stage, "loss", "no row of history.jsonl holds a finite loss"))
-    if history.damaged:
-        lines = f"{history.damaged} damaged line{'s' if history.damaged > 1 else ''}"
-        missing.append(Missing(stage, "part of the history", f"{lines} of history.jsonl could not be read"))
+    gaps += absences.of_history(stage, history, path.name)
     return history
 
 
-def _discarded(path: Path, missing: list[Missing]) -> dict[str, int]:
+def _discarded(path: Path, gaps: list[Missing]) -> dict[str, int]:
     try:
         return count_reasons(path)
     except FileNotFoundError:
         return {}  # the file exists only after a resume took rows back
     except (OSError, ValueError) as error:
-        missing.append(
-            Missing(path.parent.name, "discarded rows", f"{path.name} can't be read ({why(error)})")
-        )
+        gaps.append(Missing(path.parent.name, "discarded-rows", why(error), path.name))
         return {}

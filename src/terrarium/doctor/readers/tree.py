@@ -123,6 +123,12 @@ def _sort_files(folder: Path, names: list[str], pieces: Pieces) -> None:
             pieces.histories.append(folder / name)
 
 
+def configs_in(folder: Path) -> list[Path]:
+    """The files in a folder that may hold a configuration; what lies deeper is not looked at."""
+    names = sorted(entry.name for entry in _entries(folder, MOST_OF_A_KIND) if _is_file(entry))
+    return [folder / name for name in names if name.endswith(CONFIG_SUFFIXES) or name in CONFIG_NAMES]
+
+
 def looks_like_history(path: Path) -> bool:
     """Whether a file's name and first bytes are those of a history that somebody logged."""
     suffix = path.suffix.lower()
