@@ -266,6 +266,55 @@ def _verdict_line(verdict: dict[str, Any]) -> str:
 
 
 @main.command()
+@click.argument("paths", nargs=-1, type=FOLDER)
+@click.option("--out", type=FOLDER, help="Folder for the report; the run itself by default, if it is ours.")
+@click.option("--language", type=click.Choice(["en", "zh"]), help="Of the report; the locale's by default.")
+@click.option("--json", "as_json", is_flag=True, help="Print report.json to stdout and nothing else.")
+@click.option("--stage", help="Stage that bare histories belong to.")
+@click.option("--column", "columns", multiple=True, metavar="OURS=THEIRS", help="Name of a column.")
+@click.option("--config", type=FOLDER, help="Training configuration, JSON or YAML.")
+@click.option("--follow", is_flag=True, help="Keep watching; speak when something changes.")
+@click.option(
+    "--interval",
+    default=5.0,
+    show_default=True,
+    type=click.FloatRange(0.1, 86400),
+    help="Seconds between looks.",
+)
+@click.option("--explain", metavar="CODE", help="Print the page of a detector.")
+@click.option("--list", "list_all", is_flag=True, help="Print the codes of all detectors.")
+def diagnose(
+    paths: tuple[Path, ...],
+    out: Path | None,
+    language: str | None,
+    as_json: bool,
+    stage: str | None,
+    columns: tuple[str, ...],
+    config: Path | None,
+    follow: bool,
+    interval: float,
+    explain: str | None,
+    list_all: bool,
+) -> None:
+    """Tell the truth about a training run, ours or anybody's, finished or alive.
+
+    PATHS are a run folder, a tree of results, a stage folder, or histories (CSV, JSON, JSONL, .wandb,
+    TensorBoard events, trackio). Exits 0 if all is normal, 10 to watch, 11 if critical, 12 if unknown.
+    """
+    from terrarium.doctor import consult
+
+    if list_all or explain is not None:
+        click.echo(
+            consult.page_of(explain, language) if explain is not None else consult.list_pages(language)
+        )
+        return
+    consultation = consult.Consultation(
+        paths, out, language, as_json, stage, consult.parse_columns(columns), config
+    )
+    sys.exit(consultation.follow(interval) if follow else consultation.once())
+
+
+@main.command()
 @click.argument("run", type=FOLDER)
 @click.option("--out", type=FOLDER, default=Path("Logs"), show_default=True)
 def export(run: Path, out: Path) -> None:
