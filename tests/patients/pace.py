@@ -23,7 +23,7 @@ def _seconds(rng: Random, rows: int) -> FloatArray:
     return np.asarray(clock(rng, rows, float(10 ** rng.uniform(-0.7, 0.7)), any_law(rng)) * np.exp(waves))
 
 
-def _timed(rng: Random, seconds: FloatArray, onset: int | None = None, plan: Plan | None = None) -> Patient:
+def timed(rng: Random, seconds: FloatArray, onset: int | None = None, plan: Plan | None = None) -> Patient:
     rows, every = seconds.size, float(rng.choice([1, 1, 10]))
     columns = {
         "step": every * np.arange(rows),
@@ -38,7 +38,7 @@ def slowed(rng: Random) -> Patient:
     at = int(rows * rng.uniform(0.25, 0.9))
     seconds = _seconds(rng, rows)
     seconds[at:] *= rng.uniform(1.4, 3)
-    return _timed(rng, seconds, at, Plan(steps=50 * rows))
+    return timed(rng, seconds, at, Plan(steps=50 * rows))
 
 
 def stuttering(rng: Random) -> Patient:
@@ -47,14 +47,16 @@ def stuttering(rng: Random) -> Patient:
     at = int(rows * rng.uniform(0.25, 0.85))
     seconds = _seconds(rng, rows)
     seconds[at:] *= np.where(rng.random(rows - at) < 0.35, rng.uniform(3, 5), 1.0)
-    return _timed(rng, seconds, at)
+    return timed(rng, seconds, at)
 
 
 def slowed_as_in_the_seed(rng: Random) -> Patient:
+    """The published speeds, to the digit: 0.3701 steps per second overall, 0.2601 over the last 5,000."""
     rows, recent = 50_344, 5_000
-    seconds = np.full(rows, (50_343 / 0.3701 - recent / 0.2601) / (50_343 - recent))
-    seconds[-recent:] = 1 / 0.2601
-    seconds *= np.exp(0.1 * noise(rng, rows, "normal"))
+    seconds = np.exp(0.1 * noise(rng, rows, "normal"))
+    seconds[-recent:] *= recent / 0.2601 / seconds[-recent:].sum()
+    early = seconds[1:-recent]  # the first row has no interval before it
+    early *= (50_343 / 0.3701 - recent / 0.2601) / early.sum()
     return patient(
         {"step": np.arange(rows), "runtime": np.cumsum(seconds)}, Plan(steps=300_000), rows - recent
     )
@@ -65,7 +67,7 @@ def stalled(rng: Random) -> Patient:
     at = int(rows * rng.uniform(0.05, 0.95))
     seconds = _seconds(rng, rows)
     seconds[at] += rng.uniform(1.5, 10) * 3600
-    return _timed(rng, seconds, at)
+    return timed(rng, seconds, at)
 
 
 def _joined(*columns: Columns) -> Columns:
@@ -101,7 +103,7 @@ def gappy(rng: Random) -> Patient:
 
 
 def damaged(rng: Random) -> Patient:
-    found = _timed(rng, _seconds(rng, 300))
+    found = timed(rng, _seconds(rng, 300))
     history = found.stage.history
     assert history is not None
     return Patient(replace(found.stage, history=replace(history, damaged=7, lost_bytes=512)))
@@ -130,7 +132,7 @@ SICK: dict[str, dict[str, Maker]] = {
 
 
 def ordinary(rng: Random) -> Patient:
-    return _timed(rng, _seconds(rng, _rows(rng)), plan=Plan(steps=10_000))
+    return timed(rng, _seconds(rng, _rows(rng)), plan=Plan(steps=10_000))
 
 
 def validating(rng: Random) -> Patient:
@@ -139,7 +141,7 @@ def validating(rng: Random) -> Patient:
     seconds = _seconds(rng, rows)
     every = int(rows / rng.uniform(3.2, 60))
     seconds[every::every] += rng.choice([20, 400, 1500]) * rng.uniform(0.7, 1.1, seconds[every::every].size)
-    return _timed(rng, seconds)
+    return timed(rng, seconds)
 
 
 def pausing(rng: Random) -> Patient:
@@ -147,7 +149,7 @@ def pausing(rng: Random) -> Patient:
     rows = _rows(rng)
     seconds = _seconds(rng, rows)
     seconds[rng.integers(0, rows, 8)] += rng.uniform(5, 600, 8)
-    return _timed(rng, seconds)
+    return timed(rng, seconds)
 
 
 def crowded(rng: Random) -> Patient:
@@ -157,7 +159,7 @@ def crowded(rng: Random) -> Patient:
     for _ in range(int(rng.integers(8, 20))):
         at, width = int(rng.integers(0, rows)), int(rows * rng.uniform(0.01, 0.04))
         busy[at : at + width] = rng.uniform(0.2, 0.7)
-    return _timed(rng, _seconds(rng, rows) * np.exp(busy))
+    return timed(rng, _seconds(rng, rows) * np.exp(busy))
 
 
 def warming_up(rng: Random) -> Patient:
@@ -165,14 +167,14 @@ def warming_up(rng: Random) -> Patient:
     rows = _rows(rng)
     seconds = _seconds(rng, rows)
     seconds[: rows // 50] *= np.linspace(6, 1, rows // 50)
-    return _timed(rng, seconds)
+    return timed(rng, seconds)
 
 
 def speeding_up(rng: Random) -> Patient:
     rows = _rows(rng)
     seconds = _seconds(rng, rows)
     seconds[int(rows * rng.uniform(0.2, 0.8)) :] /= rng.uniform(1.3, 3)
-    return _timed(rng, seconds)
+    return timed(rng, seconds)
 
 
 def slept(rng: Random) -> Patient:
@@ -229,7 +231,7 @@ def sparser_later(rng: Random) -> Patient:
 
 
 def smoke(rng: Random) -> Patient:
-    return _timed(rng, clock(rng, int(rng.integers(5, 95)), 0.5, "tailed") * rng.uniform(0.5, 2))
+    return timed(rng, clock(rng, int(rng.integers(5, 95)), 0.5, "tailed") * rng.uniform(0.5, 2))
 
 
 HEALTHY: dict[str, Maker] = {
@@ -253,4 +255,4 @@ HEALTHY: dict[str, Maker] = {
 def unfinished_stage(rows: int = 400, planned: int = 1000) -> StageEvidence:
     """A healthy stage that stopped before its end."""
     rng = np.random.default_rng(5)
-    return _timed(np.random.default_rng(1), clock(rng, rows, 1.0, "normal"), plan=Plan(steps=planned)).stage
+    return timed(np.random.default_rng(1), clock(rng, rows, 1.0, "normal"), plan=Plan(steps=planned)).stage

@@ -92,22 +92,21 @@ def learning_rate_too_high(stage: StageEvidence) -> Iterator[Finding]:
 
 def _illness(stage: StageEvidence) -> Illness | None:
     """What is wrong with the loss, if anything: it rises, or is no number at the end."""
-    curve = loss_curve(stage)
-    rise = loss_rise(stage)
-    if curve is not None and rise is not None and _lasts(curve, rise.row, rise.height):
-        return Illness(
-            curve.step(rise.row),
-            rise.way is Way.DIVERGING and rise.height >= TALL,
-            math.exp(min(rise.height, 700)),
-        )
+    curve, rise = loss_curve(stage), loss_rise(stage)
     climb = None if curve is None else _climb(curve)
     if curve is not None and climb is not None:
-        return Illness(curve.step(climb[0]), climb[1] >= TALL, math.exp(min(climb[1], 700)))
+        return _rising(curve, *climb, True)
+    if curve is not None and rise is not None and _lasts(curve, rise.row, rise.height):
+        return _rising(curve, rise.row, rise.height, rise.way is Way.DIVERGING)
     bad = stage.kept.not_finite.get("loss")
     if bad is None or bad.size < LEAST_ROWS or not bad[-5:].all():
         return None
     good = np.flatnonzero(~bad)
     return Illness(float(stage.kept.steps[int(good[-1]) + 1 if good.size else 0]), True, math.inf)
+
+
+def _rising(curve: LossCurve, row: int, height: float, diverging: bool) -> Illness:
+    return Illness(curve.step(row), diverging and height >= TALL, math.exp(min(height, 700)))
 
 
 def _lasts(curve: LossCurve, row: int, height: float) -> bool:
@@ -132,8 +131,8 @@ def _climb(curve: LossCurve) -> tuple[int, float] | None:
     stays = float(late.min()) >= low + 0.6 * height and last >= float(levels.max()) - 0.25 * height
     if not (tall and stays and last >= curve.first - 0.5 * height):
         return None
-    down = np.flatnonzero(levels <= low + 0.12 * height)
-    return curve.blocks.row(int(down[-1])), height
+    left, risen = (int(np.flatnonzero(levels <= low + share * height)[-1]) for share in (0.1, 0.4))
+    return curve.blocks.row(max(0, round(left - (risen - left) / 3))), height  # a line through both
 
 
 def _turns_at_the_peak(steps: FloatArray, rate: FloatArray, step: float) -> bool:

@@ -1,0 +1,116 @@
+"""Speed and progress: slower, standing still, gone; and clocks that only look so."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from patients import pace
+from patients.trial import Detector, alarms, alarms_on_the_way, ask, found, in_time, unsaid
+from terrarium.doctor.detectors.stalls import run_stalled, run_unfinished
+from terrarium.doctor.detectors.throughput import device_idle, throughput_dropped
+from terrarium.doctor.evidence import Evidence, Liveness, StageEvidence
+from terrarium.doctor.finding import Finding, Severity
+from terrarium.doctor.pace import Pace
+
+
+def _stalled(stage: StageEvidence) -> Iterator[Finding]:
+    return run_stalled(_run(stage))
+
+
+def _run(stage: StageEvidence, liveness: Liveness | None = None) -> Evidence:
+    return Evidence(Path("run"), stages={stage.name: stage}, liveness=liveness or Liveness())
+
+
+DETECTORS: tuple[Detector, ...] = (throughput_dropped, device_idle, _stalled)
+CODES = ("throughput-dropped", "device-idle", "run-stalled")
+SICK = [(code, kind) for code in CODES for kind in pace.SICK[code]]
+
+
+@pytest.mark.parametrize(("code", "kind"), SICK)
+def test_the_sick_are_found_and_since_when(code: str, kind: str) -> None:
+    pairs = found(DETECTORS, pace.SICK[code][kind], code)
+    assert len(pairs) >= 18
+    assert in_time(pairs) >= 0.9 * len(pairs)
+    assert not {part for _, finding in pairs for part in unsaid(finding)}
+
+
+@pytest.mark.parametrize("kind", pace.HEALTHY)
+def test_the_healthy_are_left_alone(kind: str) -> None:
+    assert alarms(DETECTORS, pace.HEALTHY[kind]) == []
+
+
+@pytest.mark.parametrize("kind", [kind for kind in pace.HEALTHY if kind not in ("crowded", "validating")])
+def test_nothing_flickers_while_the_healthy_train(kind: str) -> None:
+    assert alarms_on_the_way(DETECTORS, pace.HEALTHY[kind]) == []
+
+
+def test_a_crowded_machine_is_rarely_told_of_while_it_is_crowded() -> None:
+    """While others use the machine the run is slower, and 80 looks fall on that now and then."""
+    assert len(alarms_on_the_way(DETECTORS, pace.HEALTHY["crowded"])) <= 8
+
+
+@pytest.mark.parametrize("detector", [throughput_dropped, device_idle, run_stalled, run_unfinished])
+def test_each_has_a_page_of_four_paragraphs(detector: Detector) -> None:
+    paragraphs = (inspect.getdoc(detector) or "").split("\n\n")
+    labels = [paragraph.partition(":")[0] for paragraph in paragraphs[1:]]
+    assert labels == ["Looks for", "Why it matters", "What to do", "Silent when"]
+
+
+def test_the_slowdown_of_the_report_has_its_figures() -> None:
+    finding = next(throughput_dropped(pace.slowed_as_in_the_seed(np.random.default_rng(0)).stage))
+    assert finding.values["overall"] == pytest.approx(0.3701, abs=5e-5)
+    assert finding.values["recent"] == pytest.approx(0.2601, abs=5e-5)
+    assert finding.values["hours"] == pytest.approx(187.4, abs=0.05)
+    assert finding.values["hours_recent"] == pytest.approx(266.6, abs=0.05)
+
+
+def test_an_hour_of_validation_is_no_stall_once_it_is_regular() -> None:
+    rng = np.random.default_rng(3)
+    seconds = np.ones(3000)
+    seconds[500::500] += 4000 * rng.uniform(0.8, 1.2, 5)
+    assert ask([_stalled], pace.timed(rng, seconds).stage) == []
+    seconds[1234] += 4000
+    assert [finding.first_step for finding in _stalled(pace.timed(np.random.default_rng(3), seconds).stage)]
+
+
+@pytest.mark.parametrize(
+    ("liveness", "codes"),
+    [
+        (Liveness(True, "lock-held", 40.0), []),
+        (Liveness(True, "lock-held", 100.0), ["run-stalled"]),
+        (Liveness(False, "lock-free", 1e6), ["run-unfinished"]),
+        (Liveness(None, "copied", 1e6), []),
+    ],
+)
+def test_progress_is_steps_not_a_living_process(liveness: Liveness, codes: list[str]) -> None:
+    run = _run(pace.unfinished_stage(), liveness)
+    findings = [*run_stalled(run), *run_unfinished(run)]
+    assert [finding.code for finding in findings] == codes
+    assert [part for finding in findings for part in unsaid(finding)] == []
+
+
+def test_only_a_sure_end_asks_for_a_look() -> None:
+    gone = [Liveness(False, how, 1e6) for how in ("lock-free", "rows-old")]
+    severities = [next(run_unfinished(_run(pace.unfinished_stage(), one))).severity for one in gone]
+    assert severities == [Severity.WATCH, Severity.INFO]
+
+
+def test_a_stage_that_reached_its_end_is_neither_stalled_nor_unfinished() -> None:
+    for alive in (True, False):
+        run = _run(pace.unfinished_stage(rows=1000), Liveness(alive, "process", 1e6))
+        assert [*run_stalled(run), *run_unfinished(run)] == []
+
+
+def test_the_pace_leaves_restarts_out() -> None:
+    stage = pace.slept(np.random.default_rng(1)).stage
+    history = stage.history
+    assert history is not None
+    assert len(history.restarts) == 1
+    found_pace = Pace.of(history)
+    assert found_pace.intervals == history.rows - 2
+    assert (found_pace.seconds_N > 0).all()
