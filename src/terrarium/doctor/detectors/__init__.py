@@ -10,14 +10,59 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
+from terrarium.doctor.detectors.actions import actions_collapsed, actions_narrow, actions_unstable
+from terrarium.doctor.detectors.codes import codebook_collapsed
+from terrarium.doctor.detectors.gradients import gradient_exploding, gradient_not_finite, gradient_vanishing
+from terrarium.doctor.detectors.learning_rate import learning_rate_not_applied, learning_rate_zero
+from terrarium.doctor.detectors.learning_rate_high import learning_rate_too_high
+from terrarium.doctor.detectors.pictures import (
+    picture_blocks,
+    picture_blurred,
+    picture_flat,
+    picture_frozen,
+    picture_noise,
+    picture_stripes,
+    picture_tiles,
+)
+from terrarium.doctor.detectors.stalls import run_stalled, run_unfinished
+from terrarium.doctor.detectors.steps import rows_damaged, steps_missing, steps_repeated
+from terrarium.doctor.detectors.throughput import device_idle, throughput_dropped
+from terrarium.doctor.detectors.warmup import learning_rate_no_warmup
 from terrarium.doctor.evidence import Evidence, StageEvidence
 from terrarium.doctor.finding import Finding
 
 StageDetector: TypeAlias = Callable[[StageEvidence], Iterator[Finding]]
 RunDetector: TypeAlias = Callable[[Evidence], Iterator[Finding]]
 
-STAGE_DETECTORS: tuple[StageDetector, ...] = ()
-RUN_DETECTORS: tuple[RunDetector, ...] = ()
+STAGE_DETECTORS: tuple[StageDetector, ...] = (
+    actions_collapsed,
+    actions_narrow,
+    actions_unstable,
+    codebook_collapsed,
+    device_idle,
+    gradient_exploding,
+    gradient_not_finite,
+    gradient_vanishing,
+    learning_rate_no_warmup,
+    learning_rate_not_applied,
+    learning_rate_too_high,
+    learning_rate_zero,
+    picture_blocks,
+    picture_blurred,
+    picture_flat,
+    picture_frozen,
+    picture_noise,
+    picture_stripes,
+    picture_tiles,
+    rows_damaged,
+    steps_missing,
+    steps_repeated,
+    throughput_dropped,
+)
+RUN_DETECTORS: tuple[RunDetector, ...] = (
+    run_stalled,
+    run_unfinished,
+)
 
 
 def code_of(detector: Callable[..., Iterator[Finding]]) -> str:
