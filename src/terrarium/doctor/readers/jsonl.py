@@ -1,64 +1,29 @@
-"""Histories in JSON lines, read once into columns: a million rows take seconds and some hundred megabytes.
+"""Histories in JSON lines; a million rows take seconds and some hundred megabytes.
 
 Training reads rows, one dictionary each, by `terrarium.run.history`; here only columns are kept."""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic_core import from_json
 
-from terrarium.doctor.history import FloatArray, History
-from terrarium.doctor.json_files import JsonObject, number
-from terrarium.run import disk
+from terrarium.doctor.history import History
+from terrarium.doctor.json_files import JsonObject
+from terrarium.doctor.readers.steps import fill_steps
+from terrarium.doctor.readers.table import Table, history_of
+from terrarium.doctor.readers.text_lines import lines, open_text
 
-LONGEST_LINE_BYTES = 2**16
-ROWS_AT_ONCE = 20_000
-MOST_COLUMNS = 64
-
-
-@dataclass
-class _Reading:
-    """What has been read so far; columns are lists of chunks, each as long as its chunk of rows."""
-
-    chunks: dict[str, list[FloatArray]] = field(default_factory=dict)
-    bad_loss: list[NDArray[np.bool_]] = field(default_factory=list)
-    rows: int = 0
-    damaged_lines: int = 0
-
-    def add(self, rows: list[JsonObject]) -> None:
-        names = dict.fromkeys(name for row in rows for name in row)
-        for name in names:
-            if name in self.chunks or len(self.chunks) < MOST_COLUMNS:
-                self._add_column(name, rows)
-        for chunks in self.chunks.values():
-            missing = self.rows + len(rows) - sum(map(len, chunks))
-            if missing:
-                chunks.append(np.full(missing, np.nan))
-        self.bad_loss.append(_bad_loss(rows, self.chunks.get("loss")))
-        self.rows += len(rows)
-
-    def _add_column(self, name: str, rows: list[JsonObject]) -> None:
-        chunks = self.chunks.setdefault(name, [np.full(self.rows, np.nan)])
-        chunks.append(_floats([row.get(name) for row in rows]))
-
-    def finish(self) -> History:
-        columns = {name: np.concatenate(chunks) for name, chunks in self.chunks.items()}
-        columns = {name: values for name, values in columns.items() if np.isfinite(values).any()}
-        columns["step"] = _steps(columns.get("step"), self.rows)
-        bad_loss = np.concatenate(self.bad_loss) if self.bad_loss else np.zeros(0, dtype=np.bool_)
-        return History(columns, {"loss": bad_loss} if bad_loss.any() else {}, self.damaged_lines)
+ROWS_AT_ONCE = 10_000
+CHARACTERS_AT_ONCE = 2**22
 
 
 def read_history(path: Path) -> History:
-    """Read the columns of a `history.jsonl`, whatever state it is in.
+    """Read the columns of a `history.jsonl` of ours, whatever state it is in.
 
     Args:
         path: the file; damaged lines are counted and passed over.
@@ -70,20 +35,42 @@ def read_history(path: Path) -> History:
         OSError: the file can't be opened or read.
         ValueError: it is not a regular file.
     """
-    reading = _Reading()
-    rows: list[JsonObject] = []
-    with os.fdopen(disk.open_regular(path), "rb") as file:
-        for line in _lines(file):
-            row = _row(line)
-            if row is None:
-                reading.damaged_lines += 1
-                continue
-            rows.append(row)
-            if len(rows) >= ROWS_AT_ONCE:
-                reading.add(rows)
-                rows = []
-    reading.add(rows)
-    return reading.finish()
+    table = Table(null_is_bad=True)
+    with open_text(path) as text:
+        read_json_lines(lines(text, table), table)
+    columns = table.take_columns()
+    columns["step"] = fill_steps(columns.get("step", np.full(table.rows, np.nan)))
+    return history_of(columns, table)
+
+
+def read_json_lines(texts: Iterable[str], table: Table) -> None:
+    """Add the rows of a file in JSON lines to a table; lines that are no rows are counted."""
+    waiting: list[str] = []
+    size = 0
+    for line in texts:
+        waiting.append(line)
+        size += len(line)
+        if len(waiting) >= ROWS_AT_ONCE or size >= CHARACTERS_AT_ONCE:
+            table.add_rows(_rows(waiting, table))
+            waiting, size = [], 0
+    table.add_rows(_rows(waiting, table))
+
+
+def _rows(waiting: list[str], table: Table) -> list[JsonObject]:
+    found = [(row_of(line), line) for line in waiting]
+    for row, line in found:
+        if row is None:
+            table.lose(1, len(line.encode(errors="replace")))
+    return [row for row, _ in found if row is not None]
+
+
+def row_of(text: str) -> JsonObject | None:
+    """A JSON object that is not empty, or None where `text` is anything else."""
+    try:
+        row: Any = from_json(text)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and row else None
 
 
 def count_reasons(path: Path, most_reasons: int = 20) -> dict[str, int]:
@@ -94,58 +81,12 @@ def count_reasons(path: Path, most_reasons: int = 20) -> dict[str, int]:
         ValueError: it is not a regular file.
     """
     counts: Counter[str] = Counter()
-    with os.fdopen(disk.open_regular(path), "rb") as file:
-        for line in _lines(file):
-            row = _row(line)
+    with open_text(path) as text:
+        for line in lines(text, Table()):
+            row = row_of(line)
             if row is not None:
                 reason = str(row.get("reason", "no reason given"))[:200]
                 counts[reason if len(counts) < 1000 else "other reasons"] += 1
     frequent = counts.most_common(most_reasons)
     rest = counts.total() - sum(count for _, count in frequent)
     return dict(frequent) | ({"other reasons": rest} if rest else {})
-
-
-def _lines(file: BinaryIO) -> Iterator[bytes]:
-    """Lines that are not blank; one that is too long comes out in pieces, which are damage, not rows."""
-    while line := file.readline(LONGEST_LINE_BYTES):
-        if not line.isspace():
-            yield line
-
-
-def _row(line: bytes) -> JsonObject | None:
-    try:
-        row = from_json(line)
-    except ValueError:
-        return None
-    return row if isinstance(row, dict) and row else None
-
-
-def _floats(values: list[object]) -> FloatArray:
-    """Finite numbers [rows]; anything else (null, text, lists, infinities, too large integers) is NaN."""
-    if {type(value) for value in values} <= {int, float, type(None)}:
-        try:
-            floats = np.array(values, dtype=np.float64)
-        except OverflowError:
-            pass
-        else:
-            return np.where(np.isfinite(floats), floats, np.nan)
-    numbers = (number(value) for value in values)
-    return np.array([np.nan if value is None else value for value in numbers], dtype=np.float64)
-
-
-def _bad_loss(rows: list[JsonObject], chunks: list[FloatArray] | None) -> NDArray[np.bool_]:
-    """Rows [rows] that have a loss, but not a finite one; a row that logged no loss is not among them."""
-    if not rows or not chunks:
-        return np.zeros(len(rows), dtype=np.bool_)
-    bad = ~np.isfinite(chunks[-1])
-    for index in np.flatnonzero(bad):
-        bad[index] = "loss" in rows[index]
-    return np.asarray(bad, dtype=np.bool_)
-
-
-def _steps(values: FloatArray | None, rows: int) -> FloatArray:
-    """Steps [rows]; where a row names none that can be, its place in the file stands in."""
-    places = np.arange(rows, dtype=np.float64)
-    if values is None:
-        return places
-    return np.where((values >= 0) & (values < 2**53), np.floor(values), places)

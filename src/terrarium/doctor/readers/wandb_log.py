@@ -1,0 +1,214 @@
+"""Offline logs of Weights & Biases, read without it: https://github.com/wandb/wandb (`run-<id>.wandb`).
+
+Records lie in blocks of 32 KiB, framed as in LevelDB's log
+(https://github.com/google/leveldb/blob/main/doc/log_format.md) but with plain CRC-32; each is a protobuf
+`Record`. After damage reading goes on in the next block.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import from_json
+
+from terrarium.doctor.json_files import JsonObject
+from terrarium.doctor.readers.facts import Facts, put
+from terrarium.doctor.readers.protobuf import fields, varint
+from terrarium.doctor.readers.table import Table
+from terrarium.run import disk
+
+MAGIC = b":W&B"
+HEADER_BYTES = 7  # the magic, a u16 and a version
+BLOCK, FRAME = 32_768, 7
+BLOCKS_AT_ONCE = 128
+LARGEST_FILE = 2**32
+LARGEST_RECORD = 2**24
+LONGEST_VALUE = 4096  # of a value in a row; longer ones are histograms and the like
+ROWS_AT_ONCE = 10_000
+LAST_SUMMARIES = 100
+
+FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
+HISTORY, SUMMARY, CONFIG, STATS, RUN = 2, 3, 5, 7, 17
+"""Fields of a `Record`."""
+UPDATE, KEY, NESTED_KEY, VALUE = 1, 1, 2, 16
+"""Of a record with items, and of an item."""
+_VALUE_TAG = b"\x82\x01"
+
+
+def read_wandb(path: Path, table: Table) -> Facts:
+    """Add the rows of a `.wandb` file to a table; records that are damaged are counted.
+
+    Returns:
+        The run's id, configuration and summary.
+
+    Raises:
+        OSError: the file can't be opened or read.
+        ValueError: it is not a regular file.
+    """
+    facts = Facts()
+    rows: list[JsonObject] = []
+    summaries: deque[bytes] = deque(maxlen=LAST_SUMMARIES)
+    for record in _records(path, table):
+        try:
+            row = _take(record, facts, summaries)
+        except ValueError:
+            table.lose(1, len(record))
+            continue
+        if row:
+            rows.append(row)
+        if len(rows) >= ROWS_AT_ONCE:
+            table.add_rows(rows)
+            rows = []
+    table.add_rows(rows)
+    for summary in summaries:
+        _put_items(summary, UPDATE, facts.summary)
+    return facts
+
+
+def _take(record: bytes, facts: Facts, summaries: deque[bytes]) -> JsonObject:
+    """Take from a record what it tells: the row of a history record, else an empty one.
+
+    Raises:
+        ValueError: it is not a whole message.
+    """
+    for number, value in fields(record):
+        if not isinstance(value, bytes):
+            continue
+        if number == HISTORY:
+            return _row(value)
+        if number == SUMMARY:
+            summaries.append(value)
+        elif number == STATS:
+            return _device_use(value)
+        elif number == CONFIG:
+            _put_items(value, UPDATE, facts.config)
+        elif number == RUN:
+            for inner, text in fields(value):
+                if inner == 1 and isinstance(text, bytes):
+                    facts.run = text.decode(errors="replace")[:200]
+                elif inner == 4 and isinstance(text, bytes):
+                    _put_items(text, UPDATE, facts.config)
+    return {}
+
+
+def _row(record: bytes) -> JsonObject:
+    """The numbers and texts of a history record; the straight way for items as W&B writes them."""
+    row: JsonObject = {}
+    for number, item in fields(record):
+        if number != 1 or not isinstance(item, bytes):
+            continue
+        length = item[1] if len(item) > 1 else 0
+        if item[:1] in b"\x0a\x12" and length < 0x80 and item[2 + length : 4 + length] == _VALUE_TAG:
+            name = item[2 : 2 + length].decode(errors="replace")
+            size, start = varint(item, 4 + length)
+            value = item[start : start + size]
+        else:
+            keys, value = _item(item)
+            name = "/".join(keys)
+        if len(value) <= LONGEST_VALUE:
+            row[name] = _value(value)
+    return row
+
+
+def _value(text: bytes) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return _json(text)
+
+
+def _json(text: bytes) -> Any:
+    try:
+        return from_json(text)
+    except ValueError:
+        return None
+
+
+def _item(item: bytes) -> tuple[list[str], bytes]:
+    """The nested keys of an item, and its value in JSON."""
+    keys, value = list[str](), b""
+    for number, inner in fields(item):
+        if isinstance(inner, bytes) and number in (KEY, NESTED_KEY):
+            keys.append(inner.decode(errors="replace"))
+        elif isinstance(inner, bytes) and number == VALUE:
+            value = inner
+    return keys, value
+
+
+def _put_items(record: bytes, wanted: int, target: JsonObject) -> None:
+    try:
+        for number, item in fields(record):
+            if number == wanted and isinstance(item, bytes):
+                keys, value = _item(item)
+                if keys and keys[0] != "_wandb":
+                    put(target, keys, _json(value))
+    except ValueError:
+        return  # the checksum held, so this is no message of W&B's
+
+
+def _device_use(record: bytes) -> JsonObject:
+    """What the system monitor says of the first GPU, under the name that W&B's pages give it."""
+    for number, item in fields(record):
+        if number == 3 and isinstance(item, bytes) and b"gpu.0.gpu" in item:
+            keys, value = _item(item)
+            if keys == ["gpu.0.gpu"]:
+                return {"system.gpu.0.gpu": _value(value)}
+    return {}
+
+
+def _records(path: Path, table: Table) -> Iterator[bytes]:
+    """Whole records, joined from their fragments; damaged or torn ones are counted."""
+    parts: list[bytes] = []
+    for kind, data in _fragments(path, table):
+        whole = kind == FULL or (kind == LAST and bool(parts))
+        if parts and kind in (FULL, FIRST, 0):  # the record before was never finished
+            table.lose(1 if kind else 0, sum(map(len, parts)))
+            parts = []
+        if kind == FIRST or (kind in (MIDDLE, LAST) and parts):
+            parts.append(data)
+        elif kind in (MIDDLE, LAST):
+            table.lose(0, len(data))  # the rest of a record that was lost: counted there
+        if sum(map(len, parts)) > LARGEST_RECORD:
+            table.lose(1, sum(map(len, parts)))
+            parts = []
+        elif whole:
+            yield data if kind == FULL else b"".join(parts)
+            parts = []
+    if parts:
+        table.lose(1, sum(map(len, parts)))
+
+
+def _fragments(path: Path, table: Table) -> Iterator[tuple[int, bytes]]:
+    """(type, data) of every fragment whose checksum holds; type 0 where something was damaged."""
+    with os.fdopen(disk.open_regular(path), "rb") as file:
+        start, offset = HEADER_BYTES, 0
+        while (blocks := file.read(BLOCK * BLOCKS_AT_ONCE)) and not table.full:
+            for block_start in range(0, len(blocks), BLOCK):
+                yield from _of_block(blocks[block_start : block_start + BLOCK], start, table)
+                start = 0
+            offset += len(blocks)
+            if offset >= LARGEST_FILE:
+                table.lose(1)
+                return
+
+
+def _of_block(block: bytes, at: int, table: Table) -> Iterator[tuple[int, bytes]]:
+    size = len(block)
+    while size - at >= FRAME:
+        crc, length, kind = struct.unpack_from("<IHB", block, at)
+        data = block[at + FRAME : at + FRAME + length]
+        seed = zlib.crc32(block[at + FRAME - 1 : at + FRAME])
+        if not FULL <= kind <= LAST or len(data) < length or zlib.crc32(data, seed) != crc:
+            table.lose(1, size - at)
+            yield 0, b""
+            return
+        yield kind, data
+        at += FRAME + length
+    if size < BLOCK and at < size:  # a torn header at the end of the file
+        table.lose(1, size - at)
