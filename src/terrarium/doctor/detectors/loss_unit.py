@@ -1,0 +1,66 @@
+"""The unit of a loss: undivided, or divided by the micro-batches of an update."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from terrarium.doctor.detectors.loss_chance import WORSE
+from terrarium.doctor.detectors.loss_curve import loss_curve
+from terrarium.doctor.evidence import StageEvidence
+from terrarium.doctor.finding import Finding, Number, Severity
+from terrarium.doctor.measures import loss_windows
+
+
+def loss_unit(stage: StageEvidence) -> Iterator[Finding]:
+    """The logged loss is an integer fraction of the real one.
+
+    Looks for: a first loss that is what guessing reaches divided by a whole number from 2 to 64. If the
+    configuration accumulates gradients over just as many micro-batches, there is little doubt: the loss was
+    logged after it was divided for the accumulation.
+
+    Why it matters: every figure of the run is too small by that factor, and a loss that looks better than
+    guessing may be worse.
+
+    What to do: log the loss before dividing it, and read the old rows multiplied.
+
+    Silent when: no chance level is known, the history does not begin at the first steps, or the first loss
+    fits chance as it is. Without known accumulation only 2, 4 and 8 are considered, and only a close fit.
+    """
+    curve = loss_curve(stage)
+    known = None if curve is None or not curve.positive or curve.steps[0] > 10 else curve.guessing
+    if curve is None or known is None:
+        return
+    name, level = known
+    first = float(np.median(curve.loss[:5]))
+    factor = round(level / first) if first > level / 100 else 0
+    accumulated = curve.plan.gradient_accumulation_steps
+    misfit = first * factor / level - 1
+    sure = factor == accumulated and -0.06 <= misfit <= 0.12
+    maybe = accumulated is None and name.startswith("ln ") and factor in (2, 4, 8) and abs(misfit) <= 0.04
+    if factor < 2 or factor > 64 or not (sure or maybe):
+        return
+    true = loss_windows(curve.steps, curve.loss * factor)
+    hidden = first < level and curve.back(curve.last) * factor > WORSE * level
+    yield Finding(
+        "loss-unit",
+        Severity.WATCH if sure and hidden else Severity.INFO,
+        stage.name,
+        curve.step(0),
+        curve.step(curve.count - 1),
+        (Number(stage.source, "first loss times the factor", first * factor, level),),
+        {
+            "factor": factor,
+            "first": first,
+            "true_first": first * factor,
+            "chance": level,
+            "known_by": name,
+            "true_window": true[0]["mean"],
+            "true_last_window": true[-1]["mean"],
+            "window_end": true[0]["last_step"],
+        },
+        confidence=0.95 if sure else 0.4,
+        cause="divided-by-accumulation" if sure else "",
+        actions=("divide-by-accumulation",),
+    )

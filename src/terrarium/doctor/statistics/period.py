@@ -1,0 +1,134 @@
+"""What repeats: a period with overtones, found in the spectrum and held against the noise around it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from terrarium.doctor.history import FloatArray
+from terrarium.doctor.statistics.blocks import baseline, spread
+
+LEAST_PERIODS = 8  # fewer repetitions are a coincidence
+LEAST_ROWS = 8  # per period: anything faster is the noise from row to row
+MOST_VALUES = 1 << 16
+LEAST_PEAK = 40.0  # power over the spectrum around it; of noise the highest of 30,000 is about 12
+LEAST_OVERTONE = 6.0
+PHASES = 24
+
+
+@dataclass(frozen=True)
+class Period:
+    """A pattern that repeats.
+
+    Attributes:
+        rows: its length in rows.
+        repeats: how many of them the series holds.
+        height: highest less lowest median of the phases.
+        noise: robust standard deviation of what is left when the pattern is taken away.
+        overtones: share of the pattern's energy that is not in its sine: a sawtooth has 0.39, a sine 0.
+        peak: power at the period over the spectrum around it.
+        likeness: correlation of the pattern in the first half and in the second, -1 to 1.
+    """
+
+    rows: float
+    repeats: float
+    height: float
+    noise: float
+    overtones: float
+    peak: float
+    likeness: float
+
+
+def find_period(values_N: FloatArray) -> Period | None:
+    """The strongest period of a series that has an overtone, or None.
+
+    Args:
+        values_N: finite values at equal distances; its trend is removed, outliers are clipped.
+    """
+    width = max(1, -(-values_N.size // MOST_VALUES))
+    count = values_N.size // width
+    if count < 2 * LEAST_PERIODS * LEAST_ROWS:
+        return None
+    series = values_N[values_N.size - count * width :].reshape(count, width).mean(axis=1)
+    rest = series - baseline(series, max(2, count // LEAST_PERIODS))
+    bound = 5 * spread(rest)
+    if bound <= 0:
+        return None
+    rest = np.clip(rest, -bound, bound)
+    found = _peak(np.abs(np.fft.rfft(rest * np.hanning(count), 4 * count)) ** 2, 4 * count)
+    if found is None:
+        return None
+    cycles, peak = found  # of the padded spectrum
+    rows = 4 * count / cycles
+    pattern, noise = fold(rest, rows)
+    first, second = fold(rest[: count // 2], rows)[0], fold(rest[count // 2 :], rows, count // 2)[0]
+    tones = np.abs(np.fft.rfft(pattern - pattern.mean())) ** 2
+    energy = float(tones[1:].sum())
+    if energy <= 0 or first.std() <= 0 or second.std() <= 0:
+        return None
+    return Period(
+        rows * width,
+        count / rows,
+        float(np.ptp(pattern)),
+        noise,
+        1 - float(tones[1]) / energy,
+        peak,
+        float(np.corrcoef(first, second)[0, 1]),
+    )
+
+
+def fold(values_N: FloatArray, rows: float, start: int = 0) -> tuple[FloatArray, float]:
+    """The median of each phase of a period [P], and the robust noise around it."""
+    phases = int(min(PHASES, max(4, rows)))
+    phase_N = ((np.arange(start, start + values_N.size) / rows % 1) * phases).astype(np.int64) % phases
+    pattern = np.array([np.median(part) if part.size else 0.0 for part in _parts(values_N, phase_N, phases)])
+    return pattern, spread(values_N - pattern[phase_N])
+
+
+def _parts(values_N: FloatArray, phase_N: np.ndarray, phases: int) -> list[FloatArray]:
+    order = np.argsort(phase_N, kind="stable")
+    return np.split(values_N[order], np.searchsorted(phase_N[order], np.arange(1, phases)))
+
+
+def _peak(power: FloatArray, length: int) -> tuple[float, float] | None:
+    """The cycles in `length` rows of the strongest peak that has an overtone, and its power."""
+    around = _background(power)
+    ratio = power / np.maximum(around, 1e-300)
+    count = length // 4
+    low, high = 4 * LEAST_PERIODS, min(length // LEAST_ROWS, ratio.size - 1)
+    for candidate in _strongest(ratio[low : high + 1]) + low:
+        if ratio[candidate] < LEAST_PEAK:
+            return None
+        for cycles in (candidate, candidate / 2, candidate / 3):  # the strongest may itself be an overtone
+            if cycles >= low and _has_overtones(ratio, float(cycles), count):
+                return float(cycles), float(ratio[candidate])
+    return None
+
+
+def _strongest(ratio: FloatArray) -> np.ndarray:
+    return np.argsort(ratio)[::-1][:1]
+
+
+def _has_overtones(ratio: FloatArray, cycles: float, count: int) -> bool:
+    """Whether power stands out at once, twice, or thrice a frequency: at two of the three at least."""
+    del count
+    heights = []
+    for tone in (1, 2, 3):
+        place = round(tone * cycles)
+        if place + 3 >= ratio.size:
+            break
+        heights.append(float(ratio[place - 2 : place + 3].max()))
+    return (
+        len(heights) >= 2
+        and sum(height >= LEAST_OVERTONE for height in heights) >= 2
+        and heights[0] >= LEAST_OVERTONE
+    )
+
+
+def _background(power: FloatArray) -> FloatArray:
+    """The spectrum around each frequency: medians of bands that widen, joined by straight lines, over ln 2."""
+    edges = np.unique(np.geomspace(4, power.size, 40).astype(np.int64))
+    centres = (edges[1:] + edges[:-1]) / 2
+    levels = np.array([np.median(power[a:b]) for a, b in zip(edges[:-1], edges[1:], strict=True)])
+    return np.interp(np.arange(power.size), centres, levels) / np.log(2)
