@@ -30,6 +30,7 @@ from terrarium.models.device import choose_device
 from terrarium.models.tokenizer import STRIDE
 from terrarium.models.world import World
 from terrarium.run.folder import STAGES, RunFolder, StageFolder, point_latest, read_json, write_json
+from terrarium.run.freeze import forget_stop
 from terrarium.run.lock import RunLock
 from terrarium.run.manifest import MANIFEST
 from terrarium.run.survey import newest_valid
@@ -65,6 +66,7 @@ def train(run_path: Path, data: Path | None, config: Config | None, progress: Co
     with RunLock(run_path):
         run = open_or_begin(run_path, data, config)
         point_latest(run.path)
+        forget_stop(run.path)
         dataset, config = open_footage(run), run_config(run)
         device = choose_device(config.device)
         progress.say(f"run {run.path}\n{dataset.describe()}")

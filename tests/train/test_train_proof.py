@@ -30,7 +30,7 @@ def rewrite(folder: StageFolder, file: str, **notes: object) -> None:
     newest = list_checkpoints(folder)[-1]
     files, state = read_files(newest), read_state(newest)
     tensors = safetensors.torch.load(files[file])
-    name = max(tensors, key=lambda each: tensors[each].numel())
+    name = max(tensors, key=lambda each: (tensors[each].numel(), each))
     tensors[name] *= 3.0
     files[file] = safetensors.torch.save(tensors)
     kept = {key: value for key, value in state.items() if key not in OWN}

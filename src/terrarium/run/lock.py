@@ -79,3 +79,23 @@ class RunLock:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def is_held(run_path: Path) -> bool | None:
+    """Whether a process holds the lock of a run; None where there is none, or it can't be asked.
+
+    The file is only opened for reading, and a shared lock on it is let go at once.
+    """
+    try:
+        descriptor = disk.open_regular(run_path / LOCK)
+    except (OSError, ValueError):
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return False

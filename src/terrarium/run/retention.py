@@ -7,11 +7,14 @@ import re
 import shutil
 from pathlib import Path
 
+from terrarium.errors import RunError
 from terrarium.run import disk
-from terrarium.run.folder import StageFolder, parse_checkpoint_name
+from terrarium.run.folder import StageFolder, parse_checkpoint_name, read_json, write_json
+from terrarium.run.manifest import STATE
 from terrarium.run.survey import LATEST, list_checkpoints
 from terrarium.run.verify import judge
 
+PINNED = "pinned.json"
 _HIDDEN = re.compile(r"\.(staging|replaced|removed)-(\w+)-([0-9]{1,9})")
 
 
@@ -28,8 +31,45 @@ def write_latest(stage: StageFolder, checkpoint: Path | None) -> None:
         disk.write_atomically(latest, f"{checkpoint.name}\n".encode())
 
 
+def pin(stage: StageFolder, name: str, why: str) -> None:
+    """Let retention never remove a checkpoint.
+
+    Raises:
+        RunError: the folder can't be written.
+    """
+    write_json(stage.checkpoints_path / PINNED, {**pinned(stage), name: why})
+
+
+def pinned(stage: StageFolder) -> dict[str, str]:
+    """Names of pinned checkpoints that are still there, and why; empty where it can't be read."""
+    try:
+        tree = read_json(stage.checkpoints_path / PINNED)
+    except RunError:
+        return {}
+    entries = tree.items() if isinstance(tree, dict) else ()
+    return {name: str(why) for name, why in entries if (stage.checkpoints_path / name).is_dir()}
+
+
+def best(stage: StageFolder) -> Path | None:
+    """The checkpoint whose averaged weights did best on the stage's probe, None where none says."""
+    losses = {path: _probe_loss(path) for path in list_checkpoints(stage)}
+    known = {path: loss for path, loss in losses.items() if loss is not None}
+    return min(known, key=known.__getitem__, default=None)
+
+
+def _probe_loss(path: Path) -> float | None:
+    try:
+        state = disk.parse_json(disk.read_bounded(path / STATE, disk.MAX_JSON_BYTES))
+    except (OSError, ValueError):
+        return None
+    loss = state.get("probe_loss") if isinstance(state, dict) else None
+    return float(loss) if isinstance(loss, int | float) else None
+
+
 def retain(stage: StageFolder, fresh: Path, keep: int) -> None:
     """Keep the newest `keep` valid checkpoints, the fresh one among them, and remove the older ones.
+
+    The best one and pinned ones stay in any case, and don't count.
 
     Damaged ones count for nothing, so that they never push out a valid one; those of another run or stage, or
     without a readable manifest, are not ours to remove. L1 will do for judging: L3 was passed at saving.
@@ -37,9 +77,9 @@ def retain(stage: StageFolder, fresh: Path, keep: int) -> None:
     Raises:
         OSError: the folder can't be written.
     """
-    kept = 1
+    kept, spared = 1, {fresh, best(stage), *(stage.checkpoints_path / name for name in pinned(stage))}
     for path in reversed(list_checkpoints(stage)):
-        if path == fresh:
+        if path in spared:
             continue
         judgement = judge(path, level=1 if kept < keep else 0, run_id=stage.run_id, kind=stage.name)
         if kept < keep:

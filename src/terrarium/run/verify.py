@@ -243,7 +243,9 @@ def _check_identity(name: str, manifest: Manifest, state: Mapping[str, object]) 
             words = f"{STATE} says {key} {disk.shown(state.get(key))}, {MANIFEST} {disk.shown(said)}"
             raise Flaw(words, "wrong-step" if key == "step" else "foreign")
     if parse_checkpoint_name(name) != (manifest.kind, manifest.step):
-        words = f"the folder's name is {disk.shown(name)}, {MANIFEST} says {manifest.kind} step {manifest.step}"
+        words = (
+            f"the folder's name is {disk.shown(name)}, {MANIFEST} says {manifest.kind} step {manifest.step}"
+        )
         raise Flaw(words, "wrong-step")
 
 

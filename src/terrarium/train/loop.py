@@ -16,6 +16,7 @@ from terrarium.errors import CheckpointError, TrainingError
 from terrarium.models.step_result import StepResult
 from terrarium.run.checkpoint import recover
 from terrarium.run.folder import StageFolder
+from terrarium.run.freeze import is_asked_to_stop
 from terrarium.run.history import History
 from terrarium.train.adjustments import UNCHANGED, Adjustment, Adjustments, set_back
 from terrarium.train.gate import Gate, OpenGate
@@ -98,13 +99,13 @@ def _train(stage: Stage, folder: StageFolder, config: Config, progress: Progress
                 # the picture first: after a kill in between it is drawn again, and none is missing
                 if state.step % stage.config.picture_every == 0 or is_last(state, stage.config):
                     save_picture(stage.draw(state.average), folder, state.step)
-                stop = interruption.asked is not None
+                stop = interruption.asked or ("asked to stop" if is_asked_to_stop(folder.path.parent) else "")
                 if stop or state.step % stage.config.checkpoint_every == 0 or is_last(state, stage.config):
                     history.sync()
                     saver.save(lambda: take_snapshot(state, stage, config))
                 if stop:
                     saver.finish()
-                    raise Interrupted(f"{interruption.asked} at step {state.step} of {stage.name}: saved")
+                    raise Interrupted(f"{stop} at step {state.step} of {stage.name}: saved")
                 if (adjustment := gate.ask(state.step, last=is_last(state, stage.config))) is not None:
                     raise _SetBack(adjustment)
         saver.finish()

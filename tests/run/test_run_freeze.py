@@ -1,0 +1,137 @@
+"""Pins, the best one, and asking a live run to stop."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from run_samples import commit, sample_files, sample_state
+
+from terrarium.errors import RunError
+from terrarium.run.checkpoint import commit_checkpoint, list_checkpoints
+from terrarium.run.folder import RunFolder, StageFolder
+from terrarium.run.freeze import STOP, ask_to_stop, forget_stop, freeze, is_asked_to_stop
+from terrarium.run.lock import RunLock, is_held
+from terrarium.run.retention import PINNED, best, pin, pinned, remove_beyond
+
+pytestmark = pytest.mark.usefixtures("quick_disk")
+HOLDER = """
+import sys, time
+from pathlib import Path
+from terrarium.run.freeze import is_asked_to_stop
+from terrarium.run.lock import RunLock
+run = Path(sys.argv[1])
+with RunLock(run):
+    print("held", flush=True)
+    while not (sys.argv[2] == "polite" and is_asked_to_stop(run)):
+        time.sleep(0.01)
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    return RunFolder.create(tmp_path / "run", facts={})
+
+
+@pytest.fixture
+def stage(run: RunFolder) -> StageFolder:
+    return run.stage("dynamics").create()
+
+
+def steps(stage: StageFolder) -> list[int]:
+    return [int(path.name.rsplit("_", 1)[1]) for path in list_checkpoints(stage)]
+
+
+def commit_with_loss(stage: StageFolder, step: int, loss: float, keep: int = 2) -> None:
+    commit_checkpoint(
+        stage, step, sample_files(step), state={**sample_state(step), "probe_loss": loss}, keep=keep
+    )
+
+
+def test_what_is_pinned_stays_and_does_not_count(stage: StageFolder) -> None:
+    commit(stage, 1, keep=2)
+    pin(stage, "dynamics_step_1", "before the trouble")
+    for step in (2, 3, 4, 5):
+        commit(stage, step, keep=2)
+    assert steps(stage) == [1, 4, 5]
+    assert pinned(stage) == {"dynamics_step_1": "before the trouble"}
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"../../run.json": 1, "gone": 2}'])
+def test_damaged_pins_pin_nothing_and_stop_nothing(stage: StageFolder, content: str) -> None:
+    stage.checkpoints_path.mkdir(parents=True, exist_ok=True)
+    (stage.checkpoints_path / PINNED).write_text(content)
+    for step in (1, 2, 3):
+        commit(stage, step, keep=1)
+    assert steps(stage) == [3]
+
+
+def test_the_best_one_stays(stage: StageFolder) -> None:
+    for step, loss in ((1, 3.0), (2, 1.0), (3, 2.0), (4, 1.5), (5, 1.4)):
+        commit_with_loss(stage, step, loss)
+    assert steps(stage) == [2, 4, 5]
+    assert best(stage) == stage.checkpoint_path(2)
+    commit_with_loss(stage, 6, 0.5)
+    commit_with_loss(stage, 7, 0.6)
+    assert steps(stage) == [6, 7], "a better one has come: the old best goes"
+
+
+def test_going_back_removes_what_lies_beyond_and_nothing_of_others(
+    stage: StageFolder, run: RunFolder, tmp_path: Path
+) -> None:
+    stranger = RunFolder.create(tmp_path / "other", facts={}).stage("dynamics").create()
+    commit(stranger, 9, keep=1)
+    for step in (1, 2, 3):
+        commit(stage, step, keep=9)
+    stranger.checkpoint_path(9).rename(stage.checkpoint_path(9))
+    remove_beyond(stage, 1)
+    assert steps(stage) == [1, 9]
+    assert not [path for path in stage.checkpoints_path.iterdir() if path.name.startswith(".removed")]
+
+
+def test_a_run_is_held_or_not(run: RunFolder) -> None:
+    assert is_held(run.path) is None
+    with RunLock(run.path):
+        assert is_held(run.path) is True
+    assert is_held(run.path) is False
+
+
+def hold(run: RunFolder, manners: str) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(run.path), manners], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_live_run_is_asked_and_leaves(run: RunFolder, stage: StageFolder) -> None:
+    commit(stage, 1, keep=1)
+    process = hold(run, "polite")
+    assert freeze(run, timeout=30) == {"dynamics": stage.checkpoint_path(1)}
+    assert process.wait(timeout=30) == 0
+    assert pinned(stage) == {"dynamics_step_1": "frozen"}
+    assert not (run.path / STOP).exists()
+
+
+def test_one_that_does_not_leave_is_not_killed(run: RunFolder) -> None:
+    process = hold(run, "deaf")
+    with pytest.raises(RunError, match="still being trained"):
+        freeze(run, timeout=0.3)
+    time.sleep(0.1)
+    assert process.poll() is None
+    process.kill()
+    process.wait()
+
+
+def test_a_dead_run_is_only_pinned(run: RunFolder, stage: StageFolder) -> None:
+    assert freeze(run, timeout=0) == {"dynamics": None}
+    assert not is_asked_to_stop(run.path)
+    ask_to_stop(run.path)
+    assert is_asked_to_stop(run.path)
+    forget_stop(run.path)
+    forget_stop(run.path)
+    assert not is_asked_to_stop(run.path)
