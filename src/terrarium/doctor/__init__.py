@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from terrarium.doctor.evidence import Evidence
     from terrarium.doctor.page_html import render_html
     from terrarium.doctor.page_markdown import render_markdown
-    from terrarium.doctor.readers.run_folder import gather
+    from terrarium.doctor.readers.gather import gather
     from terrarium.doctor.report import describe, write_report
 
 __all__ = ["Evidence", "describe", "gather", "render_html", "render_markdown", "write_report"]
 
 _MODULES = {
     "Evidence": "evidence",
-    "gather": "readers.run_folder",
+    "gather": "readers.gather",
     "describe": "report",
     "write_report": "report",
     "render_html": "page_html",

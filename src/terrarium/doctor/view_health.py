@@ -89,9 +89,7 @@ def _remaining(numbers: JsonObject, language: Language) -> str:
     steps = numbers.get("remaining_steps")
     if not steps:
         return figure(steps)
-    hours = sorted(
-        numbers[key] for key in ("eta_hours", "eta_hours_recent") if numbers.get(key) is not None
-    )
+    hours = sorted(numbers[key] for key in ("eta_hours", "eta_hours_recent") if numbers.get(key) is not None)
     said = list(dict.fromkeys(language.duration(3600 * value) for value in hours))
     return language.say("health", "remaining_said", steps=steps, hours=" – ".join(said) or None)
 
