@@ -1,4 +1,4 @@
-"""Simulated losses, healthy and sick, under several laws of noise: what the loss detectors are held against."""
+"""Simulated losses, healthy and sick, under several laws of noise; what loss detectors are held to."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Made:
 
 
 def ar1(rng: np.random.Generator, rows: int, phi: float, tails: float) -> FloatArray:
-    """Noise [rows] of unit variance: first-order autoregressive, Student's t with `tails` degrees of freedom."""
+    """Noise [rows] of unit variance: autoregressive, Student's t with `tails` degrees of freedom."""
     shocks = rng.standard_t(tails, rows) / math.sqrt(tails / (tails - 2))
     noise = np.empty(rows)
     noise[0] = shocks[0]
@@ -84,10 +84,10 @@ def law(seed: int, rows: int | None = None, **kwargs: float) -> Law:
 
 
 def made(made_law: Law, loss: FloatArray, *codes: str, onset: float | None = None, **more: object) -> Made:
-    columns = {"step": made_law.steps, "runtime": 0.5 * np.arange(1, loss.size + 1), "loss": loss}
+    columns: dict[str, FloatArray] = {"step": made_law.steps, "runtime": 0.5 * np.arange(1, loss.size + 1), "loss": loss}
     bad = ~np.isfinite(loss)
     not_finite = {"loss": bad} if bad.any() else {}
-    columns["loss"] = np.where(bad, np.nan, loss)
+    columns["loss"] = np.asarray(np.where(bad, np.nan, loss), np.float64)
     for name in ("learning_rate", "validation_loss", "runtime"):
         if name in more:
             columns[name] = more[name]  # type: ignore[assignment]
@@ -349,7 +349,7 @@ def stuck_spike(seed: int) -> Made:
 
 
 def jump(seed: int) -> Made:
-    """Resumed without the optimizer's state: up at once, slowly back; known by the clock or by repeated steps."""
+    """Resumed without the optimizer's state: up at once, slowly back; the clock starts again or pauses."""
     w = law(seed)
     place = int(w.rng.uniform(0.3, 0.8) * w.rows)
     clean = w.clean()
@@ -412,7 +412,7 @@ def inf_recovers(seed: int) -> Made:
 SICK: dict[str, Callable[[int], Made]] = {
     f.__name__: f
     for f in (
-        diverging_start, diverging_late, diverging_sudden, drifting, worse_than_chance, not_learning, constant,
-        constant_late, stuck_spike, jump, sawtooth, divided, overfit, nan_stays, inf_recovers,
+        diverging_start, diverging_late, diverging_sudden, drifting, worse_than_chance, not_learning,
+        constant, constant_late, stuck_spike, jump, sawtooth, divided, overfit, nan_stays, inf_recovers,
     )
 }  # fmt: skip

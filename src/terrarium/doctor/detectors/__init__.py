@@ -15,6 +15,14 @@ from terrarium.doctor.detectors.codes import codebook_collapsed
 from terrarium.doctor.detectors.gradients import gradient_exploding, gradient_not_finite, gradient_vanishing
 from terrarium.doctor.detectors.learning_rate import learning_rate_not_applied, learning_rate_zero
 from terrarium.doctor.detectors.learning_rate_high import learning_rate_too_high
+from terrarium.doctor.detectors.loss_chance import loss_not_learning, loss_worse_than_chance
+from terrarium.doctor.detectors.loss_pattern import loss_sawtooth
+from terrarium.doctor.detectors.loss_restarts import loss_jump
+from terrarium.doctor.detectors.loss_spikes import loss_spike
+from terrarium.doctor.detectors.loss_trend import loss_diverging, loss_drifting_up
+from terrarium.doctor.detectors.loss_unit import loss_unit
+from terrarium.doctor.detectors.loss_values import loss_constant, loss_not_finite
+from terrarium.doctor.detectors.overfitting import overfitting
 from terrarium.doctor.detectors.pictures import (
     picture_blocks,
     picture_blurred,
@@ -47,6 +55,17 @@ STAGE_DETECTORS: tuple[StageDetector, ...] = (
     learning_rate_not_applied,
     learning_rate_too_high,
     learning_rate_zero,
+    loss_constant,
+    loss_diverging,
+    loss_drifting_up,
+    loss_jump,
+    loss_not_finite,
+    loss_not_learning,
+    loss_sawtooth,
+    loss_spike,
+    loss_unit,
+    loss_worse_than_chance,
+    overfitting,
     picture_blocks,
     picture_blurred,
     picture_flat,

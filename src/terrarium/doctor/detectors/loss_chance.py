@@ -124,9 +124,9 @@ def loss_not_learning(stage: StageEvidence) -> Iterator[Finding]:
     """The loss never leaves its first level.
 
     Looks for: a history from the beginning, of at least 1,000 steps (or a fifth of the planned ones) and 200
-    rows, whose loss stayed within 3 % of what guessing reaches (critical), or, where no chance level is known,
-    did not fall by 3 % from its first rows on (watch; critical if it sits on the logarithm of a common number
-    of classes).
+    rows, whose loss stayed within 3 % of what guessing reaches (critical), or, where no chance level is
+    known, did not fall by 3 % from its first rows on (watch; critical if it sits on the logarithm of a common
+    number of classes).
 
     Why it matters: time is spent and nothing is learnt. The usual reasons are simple: a learning rate of
     zero, parameters that the optimizer does not have, a detached graph, a mask that selects nothing, labels

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -95,24 +96,20 @@ def _peak(power: FloatArray, length: int) -> tuple[float, float] | None:
     """The cycles in `length` rows of the strongest peak that has an overtone, and its power."""
     around = _background(power)
     ratio = power / np.maximum(around, 1e-300)
-    count = length // 4
     low, high = 4 * LEAST_PERIODS, min(length // LEAST_ROWS, ratio.size - 1)
-    for candidate in _strongest(ratio[low : high + 1]) + low:
-        if ratio[candidate] < LEAST_PEAK:
-            return None
-        for cycles in (candidate, candidate / 2, candidate / 3):  # the strongest may itself be an overtone
-            if cycles >= low and _has_overtones(ratio, float(cycles), count):
-                return float(cycles), float(ratio[candidate])
+    if high < low:
+        return None
+    strongest = int(np.argmax(ratio[low : high + 1])) + low
+    if ratio[strongest] < LEAST_PEAK:
+        return None
+    for cycles in (strongest, strongest / 2, strongest / 3):  # the strongest may itself be an overtone
+        if cycles >= low and _has_overtones(ratio, float(cycles)):
+            return float(cycles), float(ratio[strongest])
     return None
 
 
-def _strongest(ratio: FloatArray) -> np.ndarray:
-    return np.argsort(ratio)[::-1][:1]
-
-
-def _has_overtones(ratio: FloatArray, cycles: float, count: int) -> bool:
-    """Whether power stands out at once, twice, or thrice a frequency: at two of the three at least."""
-    del count
+def _has_overtones(ratio: FloatArray, cycles: float) -> bool:
+    """Whether power stands out at a frequency, and at two or three times it."""
     heights = []
     for tone in (1, 2, 3):
         place = round(tone * cycles)
@@ -127,8 +124,8 @@ def _has_overtones(ratio: FloatArray, cycles: float, count: int) -> bool:
 
 
 def _background(power: FloatArray) -> FloatArray:
-    """The spectrum around each frequency: medians of bands that widen, joined by straight lines, over ln 2."""
-    edges = np.unique(np.geomspace(4, power.size, 40).astype(np.int64))
+    """The spectrum around each frequency: medians of bands that widen, joined by lines, over ln 2."""
+    edges: np.ndarray = np.unique(np.geomspace(4, power.size, 40).astype(np.int64))
     centres = (edges[1:] + edges[:-1]) / 2
-    levels = np.array([np.median(power[a:b]) for a, b in zip(edges[:-1], edges[1:], strict=True)])
-    return np.interp(np.arange(power.size), centres, levels) / np.log(2)
+    levels = np.array([np.median(power[a:b]) for a, b in pairwise(edges)])
+    return np.asarray(np.interp(np.arange(power.size), centres, levels) / np.log(2))
