@@ -84,7 +84,11 @@ def law(seed: int, rows: int | None = None, **kwargs: float) -> Law:
 
 
 def made(made_law: Law, loss: FloatArray, *codes: str, onset: float | None = None, **more: object) -> Made:
-    columns: dict[str, FloatArray] = {"step": made_law.steps, "runtime": 0.5 * np.arange(1, loss.size + 1), "loss": loss}
+    columns: dict[str, FloatArray] = {
+        "step": made_law.steps,
+        "runtime": 0.5 * np.arange(1.0, loss.size + 1),
+        "loss": loss,
+    }
     bad = ~np.isfinite(loss)
     not_finite = {"loss": bad} if bad.any() else {}
     columns["loss"] = np.asarray(np.where(bad, np.nan, loss), np.float64)

@@ -19,7 +19,7 @@ from terrarium.doctor.readers.table import ABSENT, Table, numbers
 LONGEST_ROW = 2**20
 MOST_CUTS = 4
 LARGEST_OBJECT = 2**25
-"""Characters of an object that is parsed whole; a larger or a damaged one is searched for rows and columns."""
+"""Characters of an object parsed whole; a larger or a damaged one is searched for rows and columns."""
 LONGEST_COLUMN = 2**27
 DEEPEST_ROWS = 3
 

@@ -1,4 +1,4 @@
-"""Which of our columns a stranger's column is: `train/loss`, `trainer/global_step`, `lr-AdamW`, `val_loss`."""
+"""Which of our columns a stranger's is: `train/loss`, `trainer/global_step`, `lr-AdamW`, `val_loss`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ SPELLINGS = {
     "runtime": """runtime elapsed elapsed_time time_elapsed elapsed_s elapsed_sec elapsed_seconds
         relative_time relative_time_process time_since_start wall_clock wallclock total_time seconds
         elapsed_minutes elapsed_hours""",
-    "timestamp": "timestamp wall_time walltime datetime date_time unix_time logged_at created_at ts time date",
+    "timestamp": """timestamp wall_time walltime datetime date_time unix_time logged_at created_at ts time
+        date""",
     "learning_rate": """learning_rate_group_0 learning_rate lr lr_group_0 lr_pg0 lr_pg_0 lr_pg1 lr_0
         learning_rate_0 current_lr effective_lr lr_effective base_lr""",
     "validation_loss": "",  # every spelling of the loss, beside a word such as "val"
     "grad_norm": """grad_norm gradient_norm global_grad_norm global_gradient_norm total_grad_norm
         grad_norm_total grad_norm_global grad_norm_step gnorm norm_grad grads_norm gradients_norm grad_l2_norm
-        grad_2_0_norm_total grad_norm_before_clip grad_norm_preclip grad_norm_unclipped unclipped_grad_norm""",
+        grad_2_0_norm_total grad_norm_before_clip grad_norm_preclip grad_norm_unclipped
+        unclipped_grad_norm""",
     "frames_per_second": """frames_per_second frames_per_sec fps time_fps samples_per_second samples_per_sec
         samples_sec images_per_second images_per_sec imgs_per_sec img_per_sec images_sec img_s
         examples_per_second examples_per_sec""",
@@ -50,11 +52,23 @@ SPELLINGS = {
         gpu_utilisation gpu_util gpu_usage gpu_load device_utilization""",
     "epoch": "epoch epochs current_epoch epoch_num",
 }
-"""Our name: what others call it, in the order in which a spelling is preferred. The names come by importance."""
+"""Our name: what others call it, the preferred spelling first. The names come by importance."""
 
 HELD_OUT = ("val", "valid", "validation", "eval", "evaluation", "dev", "heldout", "test")
 FILLERS = frozenset(
-    ["train", "training", "trainer", "metrics", "metric", "scalars", "perf", "optim", "optimizer", "stats", "monitor"]
+    [
+        "train",
+        "training",
+        "trainer",
+        "metrics",
+        "metric",
+        "scalars",
+        "perf",
+        "optim",
+        "optimizer",
+        "stats",
+        "monitor",
+    ]
 )
 
 _INDEX = {

@@ -35,7 +35,7 @@ class Table:
 
     Attributes:
         wanted: columns that are kept whatever they are called.
-        null_is_bad: whether null is a number that is not finite, as in our own histories; elsewhere it is a gap.
+        null_is_bad: whether null is a number that is not finite, as in our own histories; elsewhere a gap.
         chunks: column -> values, in pieces that add up to `rows`.
         rows: so far.
         damaged: lines or records that could not be read.
@@ -70,9 +70,9 @@ class Table:
             if dict in types and depth < DEEPEST and len(full_name) <= LONGEST_COLUMN:
                 inner = [value if isinstance(value, dict) else {} for value in values]
                 columns |= self._columns(inner, f"{full_name}/", depth + 1)
-            if types & {int, float, str} or (self.null_is_bad and recognise(full_name)):
-                if self.keeps(full_name):
-                    columns[full_name] = self._numbers(name, values, rows)
+            told = types & {int, float, str} or (self.null_is_bad and recognise(full_name))
+            if told and self.keeps(full_name):
+                columns[full_name] = self._numbers(name, values, rows)
         return columns
 
     def _numbers(self, name: str, values: list[Any], rows: Sequence[Mapping[str, Any]]) -> FloatArray:

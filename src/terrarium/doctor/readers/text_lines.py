@@ -57,7 +57,7 @@ def encoding_of(head: bytes) -> str:
 
 
 def lines(text: TextIO, table: Table) -> Iterator[str]:
-    """Lines that are not blank; one that is too long comes out in pieces. What can't be read counts as lost."""
+    """Lines that are not blank; one too long comes out in pieces. What can't be read counts as lost."""
     left = MOST_CHARACTERS
     try:
         while line := text.readline(LONGEST_LINE):

@@ -89,12 +89,16 @@ def _take(record: bytes, facts: Facts, summaries: deque[bytes]) -> JsonObject:
         elif number == CONFIG:
             _put_items(value, UPDATE, facts.config)
         elif number == RUN:
-            for inner, text in fields(value):
-                if inner == 1 and isinstance(text, bytes):
-                    facts.run = text.decode(errors="replace")[:200]
-                elif inner == 4 and isinstance(text, bytes):
-                    _put_items(text, UPDATE, facts.config)
+            _take_run(value, facts)
     return {}
+
+
+def _take_run(record: bytes, facts: Facts) -> None:
+    for number, value in fields(record):
+        if number == 1 and isinstance(value, bytes):
+            facts.run = value.decode(errors="replace")[:200]
+        elif number == 4 and isinstance(value, bytes):
+            _put_items(value, UPDATE, facts.config)
 
 
 def _row(record: bytes) -> JsonObject:
