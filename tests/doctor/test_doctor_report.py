@@ -105,7 +105,7 @@ def test_a_checkpoint_of_another_run_is_not_one_to_resume_from(small_run: Path) 
 def test_beyond_the_budget_checkpoints_are_judged_by_size_and_it_is_said(
     small_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("terrarium.doctor.checkpoints.MOST_DEEP_BYTES", 10)
+    monkeypatch.setattr("terrarium.doctor.readers.checkpoints.MOST_DEEP_BYTES", 10)
     save_checkpoint(small_run / "dynamics", 2)
     report = Report(small_run)
     assert [item["judged_to"] for item in report.json["checkpoints"]["dynamics"]["items"]] == [0, 3]

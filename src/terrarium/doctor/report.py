@@ -16,7 +16,7 @@ from terrarium.doctor.language import Language
 from terrarium.doctor.measures import stage_numbers
 from terrarium.doctor.page_html import render_html
 from terrarium.doctor.page_markdown import render_markdown
-from terrarium.doctor.readers.run_folder import read_run
+from terrarium.doctor.readers.gather import gather
 from terrarium.doctor.summary import summary
 from terrarium.doctor.view import view
 from terrarium.doctor.view_findings import action_sentences, finding_documents
@@ -46,8 +46,7 @@ def diagnose(
     Raises:
         TerrariumError: there is nothing there to examine.
     """
-    del stage, columns, config
-    return examine(read_run(paths[0].resolve()))
+    return examine(gather(paths, stage=stage, columns=columns or {}, config=config))
 
 
 def write_report(run_path: Path, out: Path | None = None, language: str | None = None) -> Path:

@@ -20,11 +20,24 @@ def _table() -> NDArray[np.uint32]:
 _TABLE = _table()
 
 
-def masked_crc32c(bytes_NL: NDArray[np.uint8]) -> NDArray[np.uint32]:
-    """Checksums [N] of N records of L bytes, as TensorFlow masks them."""
-    crc = np.full(bytes_NL.shape[0], 0xFFFFFFFF, dtype=np.uint32)
-    for byte_N in bytes_NL.T:
-        crc = _TABLE[(crc ^ byte_N) & np.uint32(0xFF)] ^ (crc >> np.uint32(8))
-    crc = ~crc
+def masked_crc32c(
+    buffer: NDArray[np.uint8], starts_N: NDArray[np.int64], lengths_N: NDArray[np.int64]
+) -> NDArray[np.uint32]:
+    """Checksums [N], as TensorFlow masks them, of N records that lie in one buffer.
+
+    Args:
+        buffer: the bytes.
+        starts_N: where each record begins.
+        lengths_N: how long each is; all must end inside the buffer.
+    """
+    order = np.argsort(-lengths_N, kind="stable")
+    starts_N, lengths_N = starts_N[order], lengths_N[order]
+    crc = np.full(starts_N.size, 0xFFFFFFFF, dtype=np.uint32)
+    for place in range(int(lengths_N[0]) if lengths_N.size else 0):
+        longer = np.searchsorted(-lengths_N, -place)
+        byte = buffer[starts_N[:longer] + place]
+        crc[:longer] = _TABLE[(crc[:longer] ^ byte) & np.uint32(0xFF)] ^ (crc[:longer] >> np.uint32(8))
+    checksums = np.empty_like(crc)
+    checksums[order] = ~crc
     with np.errstate(over="ignore"):
-        return ((crc >> np.uint32(15)) | (crc << np.uint32(17))) + np.uint32(MASK_DELTA)
+        return ((checksums >> np.uint32(15)) | (checksums << np.uint32(17))) + np.uint32(MASK_DELTA)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from terrarium.doctor.evidence import Evidence, Kind, Missing, StageEvidence
-from terrarium.doctor.history import History
+from terrarium.doctor.history import FloatArray, History
 from terrarium.doctor.readers import absences, configs
 from terrarium.doctor.readers.checkpoints import examine_checkpoints
 from terrarium.doctor.readers.config_files import read_config
@@ -24,6 +24,7 @@ from terrarium.doctor.readers.tree import STAGE_PARTS
 from terrarium.errors import UsageError
 
 NO_COLUMNS: Mapping[str, str] = {}
+NO_VALUES: FloatArray = np.zeros(0)
 MOST_COPIES = 3
 
 
@@ -166,5 +167,5 @@ def _rows(parts: Mapping[str, HistoryFile]) -> int:
 
 
 def _same(one: History, other: History) -> bool:
-    losses = [history.columns.get("loss", np.zeros(0)) for history in (one, other)]
-    return np.array_equal(one.steps, other.steps) and np.array_equal(*losses, equal_nan=True)
+    losses = [history.columns.get("loss", NO_VALUES) for history in (one, other)]
+    return np.array_equal(one.steps, other.steps) and np.array_equal(losses[0], losses[1], equal_nan=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from terrarium.doctor.history import History
@@ -184,20 +184,21 @@ def _read_trackio(path: Path, found: str, mapping: Mapping[str, str]) -> dict[st
 def _stages(
     path: Path, found: str, table: Table, mapping: Mapping[str, str], facts: Facts
 ) -> dict[str, HistoryFile]:
-    common = {"run": facts.run, "config": facts.config, "summary": facts.summary, "damaged": table.damaged}
+    told = HistoryFile(
+        path, found, None, "no-rows", "", table.damaged, facts.run, facts.config, facts.summary
+    )
     if not table.rows:
-        return {"": HistoryFile(path, found, reason="no-rows", **common)}
+        return {"": told}
     stages = recognise_stages(table, mapping, nan_may_fill=found in ("csv", "json", "jsonl"))
     return {
-        stage: HistoryFile(
-            path,
-            found,
-            known.history,
+        stage: replace(
+            told,
+            history=known.history,
+            reason="",
             names=known.names,
             steps_from=known.steps_from,
             runtime_from=known.runtime_from,
             last_time=known.last_time,
-            **common,
         )
         for stage, known in stages.items()
     }

@@ -100,10 +100,7 @@ def recognise(name: str) -> tuple[str, int] | None:
     if (found is None or found[1] >= _LAST_CHOICE) and separator and stage_named(prefix):
         found = _recognise_words(normal(rest).split("_")) or found
     if found and name.startswith("_") and found[0] == "step":
-        return (
-            "step",
-            _LAST_CHOICE,
-        )  # W&B counts calls of its own; a step that the trainer logs is the real one
+        return "step", _LAST_CHOICE  # W&B counts its own calls; a step that the trainer logs is the real one
     return found
 
 

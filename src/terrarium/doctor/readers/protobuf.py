@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from typing import NamedTuple
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 LONGEST_VARINT = 10
@@ -24,30 +25,48 @@ def varint(data: bytes, at: int) -> tuple[int, int]:
     raise ValueError("a number does not end")
 
 
+class Field(NamedTuple):
+    """Where a field of a message lies: its number, its kind, and its value's bytes from `start` to `stop`."""
+
+    number: int
+    kind: int
+    start: int
+    stop: int
+
+
+def places(data: bytes, start: int = 0, stop: int | None = None) -> Iterator[Field]:
+    """The fields of a message that lies between two places of `data`.
+
+    Raises:
+        ValueError: it is not a whole message.
+    """
+    at, stop = start, len(data) if stop is None else stop
+    while at < stop:
+        key, at = varint(data, at)
+        kind = key & 7
+        if kind == VARINT:
+            end = varint(data, at)[1]
+        elif kind == BYTES:
+            length, at = varint(data, at)
+            end = at + length
+        elif kind in (FIXED64, FIXED32):
+            end = at + (8 if kind == FIXED64 else 4)
+        else:
+            raise ValueError(f"unknown kind of field {kind}")
+        if end > stop:
+            raise ValueError("a field reaches over the end")
+        yield Field(key >> 3, kind, at, end)
+        at = end
+
+
 def fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
     """The fields of a message: (number, value), fixed-width values as their bytes.
 
     Raises:
         ValueError: it is not a whole message.
     """
-    at, size = 0, len(data)
-    while at < size:
-        key, at = varint(data, at)
-        kind = key & 7
-        if kind == VARINT:
-            value, at = varint(data, at)
-            yield key >> 3, value
-            continue
-        if kind == BYTES:
-            length, at = varint(data, at)
-        elif kind in (FIXED64, FIXED32):
-            length = 8 if kind == FIXED64 else 4
-        else:
-            raise ValueError(f"unknown kind of field {kind}")
-        if at + length > size:
-            raise ValueError("a field reaches over the end")
-        yield key >> 3, data[at : at + length]
-        at += length
+    for number, kind, start, stop in places(data):
+        yield number, varint(data, start)[0] if kind == VARINT else data[start:stop]
 
 
 def signed(value: int) -> int:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from terrarium.doctor.checkpoints import examine_checkpoints
 from terrarium.doctor.evidence import Evidence, Kind, Missing, StageEvidence
 from terrarium.doctor.history import History
 from terrarium.doctor.json_files import JsonObject, mapping, read_object, why
 from terrarium.doctor.readers import absences
+from terrarium.doctor.readers.checkpoints import examine_checkpoints
 from terrarium.doctor.readers.jsonl import count_reasons, read_history
 from terrarium.doctor.readers.liveness import liveness_of_run
 from terrarium.doctor.readers.pictures import examine_pictures
@@ -75,7 +76,7 @@ def _stage(path: Path, run: JsonObject, asked: tuple[Source, ...], gaps: list[Mi
     run_id = str(run["id"]) if isinstance(run.get("id"), str) else None
     history = _history(path / HISTORY, gaps)
     discarded = _discarded(path / "history.discarded.jsonl", gaps)
-    checkpoints, blind_spot = examine_checkpoints(path, run_id)
+    checkpoints, unread = examine_checkpoints(path, run_id)
     pictures, unseen = examine_pictures(path)
     stage = StageEvidence(
         name,
@@ -88,9 +89,7 @@ def _stage(path: Path, run: JsonObject, asked: tuple[Source, ...], gaps: list[Mi
         checkpoints,
         pictures,
     )
-    gaps += [*absences.of_stage(stage, path), *unseen]
-    if blind_spot and checkpoints:
-        gaps.append(Missing(name, "checkpoints", "in-part", blind_spot))
+    gaps += [*absences.of_stage(stage, path), *unseen, *(replace(gap, stage=name) for gap in unread)]
     return stage
 
 

@@ -78,7 +78,7 @@ class Table:
     def _numbers(self, name: str, values: list[Any], rows: Sequence[Mapping[str, Any]]) -> FloatArray:
         column = numbers(values, name)
         if self.null_is_bad and recognise(name):
-            for index in np.flatnonzero(np.isnan(column)):
+            for index in np.flatnonzero(np.isnan(column)).tolist():
                 column[index] = LOGGED_NAN if name in rows[index] else ABSENT
         return column
 
@@ -98,6 +98,7 @@ class Table:
         self._stay_within_bounds()
 
     def keeps(self, name: str) -> bool:
+        """Whether a column of this name is kept; the first ones are, within bounds."""
         kept = self._keeps.get(name)
         if kept is None:
             if len(self._keeps) >= MOST_NAMES:

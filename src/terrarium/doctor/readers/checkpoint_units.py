@@ -1,0 +1,154 @@
+"""Which files make up one checkpoint: a folder, a file, or several files of one step."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from terrarium.doctor.readers.distributed import METADATA
+from terrarium.run.folder import parse_checkpoint_name
+from terrarium.run.manifest import MANIFEST
+
+TENSOR_FILES = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".safetensors")
+MOST_ENTRIES = 100_000
+MOST_FILES = 1000
+"""Of one checkpoint."""
+
+_COUNTED = re.compile(r"(?:step|iter(?:ation)?|update)s?[ =_-]?(\d{1,15})(?!\d)", re.IGNORECASE)
+_NUMBER = re.compile(r"(?<!\d)(\d{1,15})(?!\d)")
+_ROLES = re.compile(
+    r"model|weights?|net(?:work)?|module|params?|optim(?:izer)?|sched(?:uler)?|ema|scaler|rng|states?|dict",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The files of one checkpoint.
+
+    Attributes:
+        name: of its folder or file.
+        path: of the folder, or of its first file.
+        step: that its name speaks of; -1 where none.
+        counts_steps: whether the name says that the number is a step, not perhaps an epoch.
+        ours: whether it is one of Terrarium's, with a manifest that says all about it.
+        files: that hold tensors, the distributed ones aside.
+        distributed: folders of distributed checkpoints in it.
+        bytes: of all its files.
+    """
+
+    name: str
+    path: Path
+    step: int = -1
+    counts_steps: bool = False
+    ours: bool = False
+    files: tuple[Path, ...] = ()
+    distributed: tuple[Path, ...] = ()
+    bytes: int = 0
+
+
+@dataclass
+class _Found:
+    files: list[Path] = field(default_factory=list)
+    distributed: list[Path] = field(default_factory=list)
+    bytes: int = 0
+
+
+def find_units(folder: Path, *, ours: bool) -> list[Unit]:
+    """The checkpoints in a folder by rising step; hidden names and links are passed over.
+
+    Args:
+        folder: `checkpoints/`.
+        ours: whether it is known to lie in a run of Terrarium's.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    units: list[Unit] = []
+    files: dict[tuple[int, str], list[os.DirEntry[str]]] = {}
+    if (folder / METADATA).is_file():
+        return [_folder_unit(folder, ours=False)]
+    with os.scandir(folder) as entries:
+        for _, entry in zip(range(MOST_ENTRIES), entries, strict=False):
+            if entry.name.startswith(".") or entry.is_symlink():
+                continue
+            if entry.is_dir():
+                units.append(_folder_unit(Path(entry.path), ours))
+            elif entry.name.endswith(TENSOR_FILES):
+                step = step_of(entry.name)[0]
+                role_free = _ROLES.sub("", Path(entry.name).stem) if step >= 0 else entry.name
+                files.setdefault((step, role_free), []).append(entry)
+    units += [_file_unit(group) for group in files.values()]
+    return sorted((unit for unit in units if unit.files or unit.distributed or _looks_like(unit)), key=_order)
+
+
+def step_of(name: str) -> tuple[int, bool]:
+    """The step in a name, and whether it is called one: ("dynamics_step_44000") -> (44000, True)."""
+    counted = _COUNTED.findall(name)
+    numbers = counted or _NUMBER.findall(name)
+    return (int(numbers[-1]), bool(counted)) if numbers else (-1, False)
+
+
+def _looks_like(unit: Unit) -> bool:
+    """Whether a folder without anything to read is a checkpoint that lost its files, or one of ours."""
+    return unit.ours or unit.counts_steps
+
+
+def _order(unit: Unit) -> tuple[int, str]:
+    return unit.step, unit.name
+
+
+def _folder_unit(path: Path, ours: bool) -> Unit:
+    named = parse_checkpoint_name(path.name)
+    if (ours and named) or (path / MANIFEST).is_file():
+        size = _look_into(path).bytes
+        return Unit(path.name, path, named[1] if named else -1, bool(named), True, bytes=size)
+    found = _look_into(path)
+    for inner in _folders(path):
+        below = _look_into(inner)
+        found.files += below.files
+        found.distributed += below.distributed
+        found.bytes += below.bytes
+    step, counts = step_of(path.name)
+    files, distributed = tuple(found.files[:MOST_FILES]), tuple(found.distributed[:MOST_FILES])
+    return Unit(path.name, path, step, counts, False, files, distributed, found.bytes)
+
+
+def _file_unit(group: list[os.DirEntry[str]]) -> Unit:
+    paths = sorted(Path(entry.path) for entry in group)
+    step, counts = step_of(paths[0].name)
+    name = paths[0].name if len(paths) == 1 else f"{paths[0].name} + {len(paths) - 1}"
+    return Unit(name, paths[0], step, counts, False, tuple(paths[:MOST_FILES]), (), sum(map(_size, paths)))
+
+
+def _look_into(folder: Path) -> _Found:
+    found = _Found()
+    try:
+        entries = sorted(path for path, _ in zip(folder.iterdir(), range(MOST_ENTRIES), strict=False))
+    except OSError:
+        return found
+    found.bytes = sum(map(_size, entries))
+    if folder / METADATA in entries:
+        found.distributed.append(folder)
+    found.files = [path for path in entries if path.name.endswith(TENSOR_FILES) and not path.is_dir()]
+    return found
+
+
+def _folders(path: Path) -> Iterable[Path]:
+    try:
+        return sorted(inner for inner in path.iterdir() if inner.is_dir() and not inner.is_symlink())[
+            :MOST_FILES
+        ]
+    except OSError:
+        return []
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; what can't be asked counts nothing."""
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0

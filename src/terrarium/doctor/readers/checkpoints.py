@@ -1,0 +1,125 @@
+"""Which checkpoints of a stage are whole: judged by their content, newest first, within a budget."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from terrarium.doctor.evidence import Checkpoint, Missing
+from terrarium.doctor.json_files import why
+from terrarium.doctor.readers.checkpoint_content import Reading, read_unit
+from terrarium.doctor.readers.checkpoint_units import Unit, find_units
+from terrarium.run.checkpoint import judge
+
+CHECKPOINTS = "checkpoints"
+DEEP_LEVEL, QUICK_LEVEL = 3, 0
+MOST_DEEP_BYTES = 2**30
+"""Up to this sum a stage's checkpoints are read whole, in a second or two; older ones are judged by size."""
+
+MOST_SECONDS = 20.0
+"""After this time nothing is read whole any more, and after twice this nothing is read."""
+
+MOST_CHECKPOINTS = 10_000
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A checkpoint, with the step in its name and the one in its content, where there are such."""
+
+    checkpoint: Checkpoint
+    named: int | None = None
+    told: int | None = None
+
+    @property
+    def differs(self) -> bool:
+        """Whether the two steps are not the same, nor neighbours (saved before or after the counting)."""
+        return self.named is not None and self.told is not None and abs(self.named - self.told) > 1
+
+
+def examine_checkpoints(
+    stage_path: Path, run_id: str | None = None
+) -> tuple[tuple[Checkpoint, ...], tuple[Missing, ...]]:
+    """Judge the checkpoints of a stage.
+
+    Args:
+        stage_path: the stage's folder; they lie in `checkpoints/`, in any layout that is known.
+        run_id: of a run of ours, the run that they must belong to; any if None.
+
+    Returns:
+        The checkpoints by rising step, and what was not looked at; its stage is left open.
+    """
+    folder = stage_path / CHECKPOINTS
+    if not folder.is_dir():
+        return (), ()
+    try:
+        units = find_units(folder, ours=run_id is not None)
+    except OSError as error:
+        return (), (Missing(None, "checkpoints", why(error), f"{CHECKPOINTS}/"),)
+    judged = _judge_all(units[-MOST_CHECKPOINTS:], stage_path.name, run_id)
+    return tuple(_with_steps(judged)), tuple(_not_looked_at(judged, len(units)))
+
+
+def _judge_all(units: Sequence[Unit], stage: str, run_id: str | None) -> list[_Judged]:
+    judged, left, start = list[_Judged](), MOST_DEEP_BYTES, time.monotonic()
+    for unit in reversed(units):
+        seconds = time.monotonic() - start
+        if seconds > 2 * MOST_SECONDS:
+            break
+        left -= unit.bytes
+        deep = not judged or (left >= 0 and seconds < MOST_SECONDS)
+        level = DEEP_LEVEL if deep else QUICK_LEVEL
+        judged.append(_ours(unit, level, stage, run_id) if unit.ours else _foreign(unit, level))
+    return judged[::-1]
+
+
+def _ours(unit: Unit, level: int, stage: str, run_id: str | None) -> _Judged:
+    judgement = judge(unit.path, level=level, run_id=run_id, kind=stage if run_id else None)
+    step = unit.step if unit.step >= 0 or judgement.step is None else judgement.step
+    flaw = judgement.flaw or ("" if judgement.whole else "damaged")
+    return _Judged(
+        Checkpoint(
+            step, unit.name, judgement.level, level, judgement.whole, flaw, judgement.reason, unit.bytes
+        )
+    )
+
+
+def _foreign(unit: Unit, level: int) -> _Judged:
+    reading = read_unit(unit, deep=level == DEEP_LEVEL)
+    step = unit.step if unit.step >= 0 or reading.step is None else reading.step
+    return _Judged(
+        _checkpoint(unit, step, level, reading), unit.step if unit.counts_steps else None, reading.step
+    )
+
+
+def _checkpoint(unit: Unit, step: int, level: int, reading: Reading) -> Checkpoint:
+    whole = not reading.flaw
+    return Checkpoint(step, unit.name, reading.level, level, whole, reading.flaw, reading.detail, unit.bytes)
+
+
+def _with_steps(judged: Sequence[_Judged]) -> list[Checkpoint]:
+    """Those whose name and content speak of different steps are flawed, where most others agree.
+
+    Where they don't, names and contents count different things, such as micro-batches and updates.
+    """
+    told = [one for one in judged if one.named is not None and one.told is not None]
+    differing = sum(one.differs for one in told)
+    if 2 * differing >= len(told):
+        return [one.checkpoint for one in judged]
+    return [
+        replace(one.checkpoint, whole=False, level=2, flaw="wrong-step", detail=f"{one.told}")
+        if one.differs and one.checkpoint.whole
+        else one.checkpoint
+        for one in judged
+    ]
+
+
+def _not_looked_at(judged: Sequence[_Judged], total: int) -> list[Missing]:
+    missing = []
+    quick = sum(one.checkpoint.judged_to == QUICK_LEVEL for one in judged)
+    if quick:
+        missing.append(Missing(None, "checkpoints", "sizes-only", f"{quick} / {len(judged)}"))
+    if len(judged) < total:
+        missing.append(Missing(None, "checkpoints", "no-time", f"{total - len(judged)} / {total}"))
+    return missing
