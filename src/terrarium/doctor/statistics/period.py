@@ -16,6 +16,9 @@ MOST_VALUES = 1 << 16
 LEAST_PEAK = 40.0  # power over the spectrum around it; of noise the highest of 30,000 is about 12
 LEAST_OVERTONE = 6.0
 PHASES = 24
+TONES = (1, 2, 3, 4, 5)
+SHIFTS = tuple(step / 20 for step in range(-6, 7))  # repetitions in the whole series
+CLEARLY_LESS = 0.98
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def find_period(values_N: FloatArray) -> Period | None:
     if found is None:
         return None
     cycles, peak = found  # of the padded spectrum
-    rows = 4 * count / cycles
+    rows = _best_length(rest, [4 * count / each for each in cycles])
     pattern, noise = fold(rest, rows)
     first, second = fold(rest[: count // 2], rows)[0], fold(rest[count // 2 :], rows, count // 2)[0]
     tones = np.abs(np.fft.rfft(pattern - pattern.mean())) ** 2
@@ -92,8 +95,27 @@ def _parts(values_N: FloatArray, phase_N: np.ndarray, phases: int) -> list[Float
     return np.split(values_N[order], np.searchsorted(phase_N[order], np.arange(1, phases)))
 
 
-def _peak(power: FloatArray, length: int) -> tuple[float, float] | None:
-    """The cycles in `length` rows of the strongest peak that has an overtone, and its power."""
+def _best_length(values_N: FloatArray, lengths: list[float]) -> float:
+    """The period, of some and their neighbours, whose pattern leaves the least noise; the shorter of equals.
+
+    The spectrum tells a period to a quarter of a repetition in the whole series: over many repetitions
+    that would smear the pattern.
+    """
+    best, least = lengths[0], np.inf
+    for rows in sorted(lengths):
+        for shift in SHIFTS:
+            near = values_N.size / (values_N.size / rows + shift)
+            noise = fold(values_N, near)[1]
+            if noise < CLEARLY_LESS * least:
+                best, least = near, noise
+    return best
+
+
+def _peak(power: FloatArray, length: int) -> tuple[list[float], float] | None:
+    """The cycles in `length` rows that the strongest peak may come from, and its power.
+
+    A sawtooth whose slow half was taken away with the trend is strongest in its overtones.
+    """
     around = _background(power)
     ratio = power / np.maximum(around, 1e-300)
     low, high = 4 * LEAST_PERIODS, min(length // LEAST_ROWS, ratio.size - 1)
@@ -102,25 +124,19 @@ def _peak(power: FloatArray, length: int) -> tuple[float, float] | None:
     strongest = int(np.argmax(ratio[low : high + 1])) + low
     if ratio[strongest] < LEAST_PEAK:
         return None
-    for cycles in (strongest, strongest / 2, strongest / 3):  # the strongest may itself be an overtone
-        if cycles >= low and _has_overtones(ratio, float(cycles)):
-            return float(cycles), float(ratio[strongest])
-    return None
+    cycles = [strongest / tone for tone in TONES if strongest / tone >= low]
+    cycles = [each for each in cycles if _has_overtones(ratio, each)]
+    return (cycles, float(ratio[strongest])) if cycles else None
 
 
 def _has_overtones(ratio: FloatArray, cycles: float) -> bool:
-    """Whether power stands out at a frequency, and at two or three times it."""
-    heights = []
-    for tone in (1, 2, 3):
-        place = round(tone * cycles)
-        if place + 3 >= ratio.size:
-            break
-        heights.append(float(ratio[place - 2 : place + 3].max()))
-    return (
-        len(heights) >= 2
-        and sum(height >= LEAST_OVERTONE for height in heights) >= 2
-        and heights[0] >= LEAST_OVERTONE
-    )
+    """Whether power stands out at two of the first multiples of a frequency at least.
+
+    The lowest need not be among them: the trend was taken away with much of it.
+    """
+    places = [round(tone * cycles) for tone in TONES]
+    heights = [float(ratio[place - 2 : place + 3].max()) for place in places if place + 3 < ratio.size]
+    return sum(height >= LEAST_OVERTONE for height in heights) >= 2
 
 
 def _background(power: FloatArray) -> FloatArray:
