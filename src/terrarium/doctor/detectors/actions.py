@@ -15,6 +15,7 @@ from terrarium.doctor.statistics.blocks import block_medians
 from terrarium.doctor.statistics.levels import find_shift
 
 LEAST_ROWS = 100
+FEWEST_ROWS, LONG_STEPS = 16, 2000  # logged now and then: rows that will do after so many steps
 COLLAPSED = 0.08  # of the maximal entropy
 NARROW = 0.33  # of the maximal entropy
 NARROW_OF_SEEN = 0.5  # of that of the most actions ever seen, where nothing says how many there are
@@ -44,8 +45,13 @@ class Actions:
         return math.log(self.codes)
 
     def late(self, share: float, least: int) -> FloatArray:
-        """Entropies of the last share of the rows, at least so many."""
-        return self.entropy_N[-max(least, int(share * self.entropy_N.size)) :]
+        """Entropies of the last share of the rows, at least so many if that is less than a quarter."""
+        return self.entropy_N[-late_rows(self.entropy_N.size, share, least) :]
+
+
+def late_rows(rows: int, share: float, least: int) -> int:
+    """How many rows are the last share of some; of few rows more, but no more than a quarter."""
+    return max(int(share * rows), min(least, max(5, rows // 4)))
 
 
 def _actions(stage: StageEvidence) -> Actions | None:
@@ -55,10 +61,16 @@ def _actions(stage: StageEvidence) -> Actions | None:
     if entropy.size == 0:
         steps, entropy = unique_steps, np.log(np.maximum(unique, 1.0))
     codes, known = _number_of_actions(stage)
-    if entropy.size < LEAST_ROWS or codes < 2:
+    if not tells(steps) or codes < 2:
         return None
-    late = float(np.median(unique[-max(50, unique.size // 4) :])) if unique.size else math.nan
+    late = float(np.median(unique[-late_rows(unique.size, 0.25, 50) :])) if unique.size else math.nan
     return Actions(steps, entropy, late, codes, known)
+
+
+def tells(steps_N: FloatArray) -> bool:
+    """Whether a measure was logged often enough, or, now and then, for long enough."""
+    few = steps_N.size >= FEWEST_ROWS and float(steps_N[-1]) >= LONG_STEPS
+    return steps_N.size >= LEAST_ROWS or few
 
 
 def _number_of_actions(stage: StageEvidence) -> tuple[float, bool]:
@@ -93,7 +105,7 @@ def actions_collapsed(stage: StageEvidence) -> Iterator[Finding]:
     """All transitions are given the same action.
 
     Looks for: an entropy of the action codes under 8 % of its maximum, or a single action in the batch,
-    over the last tenth of the rows and at least 50 of them: an epoch, not a batch.
+    over the last tenth of the rows and at least 50 of them (a quarter of few): an epoch, not a batch.
 
     Why it matters: an action that is always the same tells the dynamics nothing. It then predicts the
     average of what may happen, and the finished world does not answer to the player.
@@ -101,8 +113,8 @@ def actions_collapsed(stage: StageEvidence) -> Iterator[Finding]:
     What to do: go back to a checkpoint from before the collapse; reward diverse codes (entropy or
     commitment terms), weigh what moves more, lower the learning rate.
 
-    Silent when: there are fewer than 100 rows, entropy is low at the first steps only, single batches
-    have but one action, or entropy comes back again and again (`actions-unstable`).
+    Silent when: there are fewer than 100 rows (16 after 2,000 steps), entropy is low at the first steps
+    only, single batches have but one action, or entropy comes back again and again (`actions-unstable`).
     """
     actions = _actions(stage)
     if actions is None:
@@ -139,7 +151,7 @@ def actions_collapsed(stage: StageEvidence) -> Iterator[Finding]:
 def _long_enough(stage: StageEvidence, actions: Actions) -> bool:
     """Whether a start without diversity has lasted too long to be a start."""
     rows, last = actions.entropy_N.size, float(actions.steps_N[-1])
-    return (rows >= 1000 or (rows >= 200 and last >= 2000)) and last >= 0.1 * (stage.plan.steps or 0)
+    return (rows >= 1000 or last >= LONG_STEPS) and last >= 0.1 * (stage.plan.steps or 0)
 
 
 def actions_narrow(stage: StageEvidence) -> Iterator[Finding]:
@@ -196,7 +208,8 @@ def actions_narrow(stage: StageEvidence) -> Iterator[Finding]:
 
 
 def _mature(stage: StageEvidence, actions: Actions) -> bool:
-    return actions.entropy_N.size >= 300 and float(actions.steps_N[-1]) >= 0.2 * (stage.plan.steps or 0)
+    rows, last = actions.entropy_N.size, float(actions.steps_N[-1])
+    return (rows >= 300 or last >= LONG_STEPS) and last >= 0.2 * (stage.plan.steps or 0)
 
 
 def actions_unstable(stage: StageEvidence) -> Iterator[Finding]:
@@ -256,4 +269,5 @@ def _swings(smooth_B: FloatArray, low: float, high: float) -> tuple[int, int]:
     told = np.flatnonzero(state)
     turns = np.diff(state[told])
     downs = told[1:][turns == -2]
-    return int(np.count_nonzero(turns == 2)), int(downs[0]) if downs.size else 0
+    begins_down = not told.size or state[told[0]] == -1
+    return int(np.count_nonzero(turns == 2)), 0 if begins_down or not downs.size else int(downs[0])

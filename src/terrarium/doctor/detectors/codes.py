@@ -7,18 +7,23 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from terrarium.doctor.detectors.actions import actions_collapsed, codes_per_use
+from terrarium.doctor.detectors.actions import (
+    LONG_STEPS,
+    actions_collapsed,
+    codes_per_use,
+    late_rows,
+    tells,
+)
 from terrarium.doctor.evidence import StageEvidence
 from terrarium.doctor.finding import Finding, Number, Severity
 from terrarium.doctor.history import FloatArray
 from terrarium.doctor.statistics.blocks import block_medians
 from terrarium.doctor.statistics.levels import find_shift
 
-LEAST_ROWS = 100
 USAGE_LEFT = 0.33  # of the level that a codebook had reached
 USAGE_GONE = 0.2
-FEWEST_CODES = 2.5
-LEAST_USAGE = 0.005
+FEWEST_CODES = 8.0
+LEAST_USAGE, MOST_USAGE = 0.01, 0.1  # between these, what `FEWEST_CODES` are of the codebook
 
 
 def codebook_collapsed(stage: StageEvidence) -> Iterator[Finding]:
@@ -38,29 +43,34 @@ def codebook_collapsed(stage: StageEvidence) -> Iterator[Finding]:
     finds its scale, or is the number of actions under another name, which `actions-collapsed` judges.
     """
     steps, usage = stage.series("codebook_usage")
-    if usage.size < LEAST_ROWS or codes_per_use(stage) is not None or any(actions_collapsed(stage)):
+    if not tells(steps) or codes_per_use(stage) is not None or any(actions_collapsed(stage)):
         return
-    late = usage[-max(50, usage.size // 10) :]
+    late = usage[-late_rows(usage.size, 0.1, 50) :]
     level = float(np.median(late))
-    settled = usage[max(50, usage.size // 20) :]
+    settled = usage[max(min(50, usage.size // 5), usage.size // 20) :]
     shift = find_shift(usage)
-    if settled.size < 50 or shift is None:
+    if shift is None:
         return
-    had = float(np.quantile(block_medians(settled, max(25, settled.size // 40)).medians, 0.9))
+    width = max(min(25, settled.size // 8), settled.size // 40)
+    had = float(np.quantile(block_medians(settled, width).medians, 0.9))
     fallen = level <= USAGE_LEFT * had and float(np.quantile(late, 0.9)) <= 0.5 * had
     if fallen and shift.after < 0.5 * shift.before and steps[shift.row] > steps[0]:
         severity = Severity.CRITICAL if level <= USAGE_GONE * had else Severity.WATCH
         yield _usage_finding(stage, severity, int(steps[shift.row]), level, had, USAGE_LEFT * had)
     elif _never_used(stage, usage):
-        least = max(LEAST_USAGE, FEWEST_CODES / (stage.plan.codes or math.inf))
-        yield _usage_finding(stage, Severity.WATCH, int(steps[0]), level, had, least)
+        yield _usage_finding(stage, Severity.WATCH, int(steps[0]), level, had, _least_usage(stage))
 
 
 def _never_used(stage: StageEvidence, usage: FloatArray) -> bool:
     """Whether next to nothing is used, never was, and use does not grow either."""
-    least = max(LEAST_USAGE, FEWEST_CODES / (stage.plan.codes or math.inf))
+    steps, _ = stage.series("codebook_usage")
     thirds = [float(np.median(third)) for third in np.array_split(usage, 3)]
-    return usage.size >= 1000 and max(thirds) <= least and thirds[2] < 1.5 * thirds[0] + 1e-12
+    steady = max(thirds) <= _least_usage(stage) and thirds[2] < 1.5 * thirds[0] + 1e-12
+    return steady and (usage.size >= 1000 or float(steps[-1]) >= LONG_STEPS)
+
+
+def _least_usage(stage: StageEvidence) -> float:
+    return float(np.clip(FEWEST_CODES / (stage.plan.codes or math.inf), LEAST_USAGE, MOST_USAGE))
 
 
 def _usage_finding(

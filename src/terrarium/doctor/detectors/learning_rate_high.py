@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,6 +21,7 @@ HIGH = 2e-3  # for AdamW and models of this size: presets train at 1e-3 and less
 HIGH_AT_PEAK = 5e-4  # high enough, where the loss turns as the rate reaches its peak
 STILL = 0.3  # of the peak: a rate that has fallen further is not to blame for what begins then
 LONG = 0.2  # of the peak: over a long horizon, the rate is above this share most of the time
+HARMLESS = 0.2  # of the run without harm: what then moves from one row to the next has another cause
 USUAL_REMEDY = 5e-4
 CLIMB = math.log(1.5)
 TALL = math.log(2)
@@ -28,19 +29,27 @@ TALL = math.log(2)
 
 @dataclass(frozen=True)
 class Illness:
-    """What is wrong with a loss: where it began, whether it is grave, by how much it rose (times)."""
+    """What is wrong with a loss.
+
+    Attributes:
+        step: where it began.
+        grave: whether it is beyond doubt.
+        times: by how much the loss rose; inf where it ended in what is no number.
+        sudden: whether it came from one row to the next.
+    """
 
     step: float
     grave: bool
     times: float
+    sudden: bool = False
 
 
 def learning_rate_too_high(stage: StageEvidence) -> Iterator[Finding]:
     """The learning rate is too high for this run.
 
     Looks for: a loss that rises, or ends in what is no number, while the learning rate is 2e-3 or more
-    and still near its peak; or a rise that begins just where a warm-up brings the rate to its peak, of
-    5e-4 or more.
+    and still near its peak, or is on its way there; or a rise that begins just where a warm-up brings
+    the rate to its peak, of 5e-4 or more.
 
     Why it matters: steps that are too long undo what earlier ones learnt, and the longer the schedule
     the longer this lasts. A cosine over 300,000 steps has hardly fallen after 50,000.
@@ -49,17 +58,18 @@ def learning_rate_too_high(stage: StageEvidence) -> Iterator[Finding]:
     back: a scheduler's saved state puts the old one back. Compare a thousand steps at the rate, a third,
     a tenth.
 
-    Silent when: the loss is healthy, however high the rate; the rate is zero or small; or it had fallen
-    to less than a third of its peak before the rise began.
+    Silent when: the loss is healthy, however high the rate; the rate is zero or small; it had fallen to
+    less than a third of its peak before the rise began; or the loss moved to its new level at once, after
+    a fifth of the run without harm.
     """
     steps, rate = rates_of(stage)
     illness = _illness(stage)
-    if illness is None or rate.size == 0:
+    if illness is None or rate.size == 0 or _out_of_the_blue(steps, illness):
         return
     at = float(rate[min(int(np.searchsorted(steps, illness.step, "right")), rate.size - 1)])
     peak, now = float(rate.max()), float(rate[-1])
     turned = _turns_at_the_peak(steps, rate, illness.step)
-    at = peak if turned else at
+    at = peak if turned or _rises_with_the_rate(steps, rate, illness) else at
     if at < (HIGH_AT_PEAK if turned else HIGH) or at < STILL * peak:
         return
     first, last = int(illness.step), int(stage.kept.steps[-1])
@@ -97,7 +107,8 @@ def _illness(stage: StageEvidence) -> Illness | None:
     if curve is not None and climb is not None:
         return _rising(curve, *climb, True)
     if curve is not None and rise is not None and _lasts(curve, rise.row, rise.height):
-        return _rising(curve, rise.row, rise.height, rise.way is Way.DIVERGING)
+        found = _rising(curve, rise.row, rise.height, rise.way is Way.DIVERGING)
+        return replace(found, sudden=rise.way is Way.SHIFTED)
     bad = stage.kept.not_finite.get("loss")
     if bad is None or bad.size < LEAST_ROWS or not bad[-5:].all():
         return None
@@ -107,6 +118,11 @@ def _illness(stage: StageEvidence) -> Illness | None:
 
 def _rising(curve: LossCurve, row: int, height: float, diverging: bool) -> Illness:
     return Illness(curve.step(row), diverging and height >= TALL, math.exp(min(height, 700)))
+
+
+def _out_of_the_blue(steps: FloatArray, illness: Illness) -> bool:
+    """Whether the loss moved at once after a good part of the run at which the rate did no harm."""
+    return illness.sudden and illness.step - steps[0] > HARMLESS * (steps[-1] - steps[0])
 
 
 def _lasts(curve: LossCurve, row: int, height: float) -> bool:
@@ -142,6 +158,12 @@ def _turns_at_the_peak(steps: FloatArray, rate: FloatArray, step: float) -> bool
     half = float(steps[int(np.argmax(rate >= 0.5 * peak))])
     slack = 0.06 * float(steps[-1] - steps[0])
     return bool(rate[0] <= peak / 3 and half - slack <= step <= reached + slack)
+
+
+def _rises_with_the_rate(steps: FloatArray, rate: FloatArray, illness: Illness) -> bool:
+    """Whether the loss began to rise while the rate was still rising, which then went far beyond."""
+    reached = float(steps[int(np.argmax(rate >= 0.95 * rate.max()))])
+    return rate[0] <= rate.max() / 3 and illness.step <= reached and float(rate.max()) >= HIGH
 
 
 def _confidence(steps: FloatArray, rate: FloatArray, illness: Illness, turned: bool) -> float:

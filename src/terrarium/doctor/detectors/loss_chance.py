@@ -16,6 +16,8 @@ from terrarium.doctor.statistics.blocks import smooth
 from terrarium.doctor.statistics.trend import mann_kendall
 
 WORSE = 1.05  # times chance: closer is a bad start, or a term beside the cross-entropy
+WORSE_WARMING = 1.15  # times chance, and times the best level, while the learning rate still rises
+WARMING = 0.5  # of the rows: a warm-up that has taken more than this is not over, or too long to wait for
 AT_CHANCE = 0.03  # of chance: a model that knows the frequencies of codes is already further below
 LEAST_STEPS = 500  # after warm-up
 LEAST_ROWS = 100
@@ -73,20 +75,24 @@ def loss_worse_than_chance(stage: StageEvidence) -> Iterator[Finding]:
     What to do: stop. Look for the cause in the learning rate first, then in labels and the loss: targets
     shifted by one, a wrong mask, a sign.
 
-    Silent when: no chance level is known, warm-up and the first 500 steps are not over, the loss is on its
-    way down, or it is negative.
+    Silent when: no chance level is known, the first 500 steps are not over, the loss is on its way down, or
+    it is negative. While the learning rate still warms up, only a loss that has risen by 15 % over its best
+    level, and over guessing, counts.
     """
     curve = loss_curve(stage)
     guess = None if curve is None else chance(curve)
     if curve is None or guess is None:
         return
-    since = curve.count - curve.warm
-    if since < LEAST_ROWS or curve.steps[-1] - curve.steps[curve.warm] < LEAST_STEPS:
-        return
     limit = guess.level / guess.factor
+    warming = curve.warm >= WARMING * curve.count
+    begin = 0 if warming else curve.warm
+    since = curve.count - begin
+    if since < LEAST_ROWS or curve.steps[-1] - curve.steps[begin] < LEAST_STEPS:
+        return
     recent = curve.loss[-min(since, max(LEAST_ROWS // 2, curve.count // 4)) :]
     parts = np.array([np.median(part) for part in np.array_split(recent, 8)])
-    if parts.min() <= WORSE * limit or np.median(parts[-3:]) < 0.98 * np.median(parts[:3]):
+    least = WORSE_WARMING * max(limit, curve.back(curve.best)) if warming else WORSE * limit
+    if parts.min() <= least or np.median(parts[-3:]) < 0.98 * np.median(parts[:3]):
         return
     row = _above_since(curve, limit)
     last = float(np.median(parts[-3:]))

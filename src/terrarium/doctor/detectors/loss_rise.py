@@ -27,6 +27,7 @@ LEAST_SHIFT_ROWS = 30
 LEAST_TREND = 4.0  # normal score of Mann-Kendall
 TALL = math.log(2)  # a loss that doubles
 HUGE = math.log(3)
+HABIT = 1.5  # times the highest earlier rise that came back: what a rise must exceed to be news
 SHORT_RUN = 300  # rows; below, only what nobody could miss
 LASTING = 0.15  # share of the run that a slow rise must have lasted
 
@@ -176,7 +177,7 @@ def _real(curve: LossCurve, rise: Rise, after: FloatArray) -> bool:
     tall = rise.height >= TALL and rise.trend >= LEAST_SCORE / 2
     if rise.height < LEAST_RISE or rise.score < LEAST_SCORE / (2 if tall else 1) or after.size < 3:
         return False
-    if curve.rate is not None and _expected(curve, rise, after):
+    if _expected(curve, rise, after) or _usual(curve, rise):
         return False
     if curve.count < SHORT_RUN and not (rise.way is Way.DIVERGING and rise.height >= TALL):
         return False
@@ -188,8 +189,25 @@ def _real(curve: LossCurve, rise: Rise, after: FloatArray) -> bool:
     return rise.score >= LEAST_SHIFT_SCORE and after.size * curve.blocks.size >= LEAST_SHIFT_ROWS
 
 
+def _usual(curve: LossCurve, rise: Rise) -> bool:
+    """Whether the loss has risen nearly as far before, and came back."""
+    return rise.height < TALL and HABIT * _earlier_rise(curve, rise.row) >= rise.height
+
+
+def _earlier_rise(curve: LossCurve, row: int) -> float:
+    """The highest rise of the smoothed loss before a row, which it had come back from by then."""
+    medians = curve.blocks.medians
+    levels = smooth(medians, 5)[medians.size // 10 : int(np.searchsorted(curve.blocks.starts, row))]
+    if levels.size < 3:
+        return 0.0
+    back = np.minimum.accumulate(levels[::-1])[::-1]
+    return float(np.minimum(levels - np.minimum.accumulate(levels), levels - back).max())
+
+
 def _expected(curve: LossCurve, rise: Rise, after: FloatArray) -> bool:
     """Whether the learning rate explains it: it is still warming up, or was raised there not long ago."""
+    if curve.rate is None:
+        return False
     if curve.warm + 3 * curve.blocks.size > curve.count:
         return rise.height < TALL or rise.last < curve.first + LEAST_RISE
     if rise.way is Way.DIVERGING and rise.last >= curve.first:

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 from terrarium.doctor.detectors.loss_curve import LossCurve, loss_curve
 from terrarium.doctor.evidence import StageEvidence
 from terrarium.doctor.finding import Finding, Number, Severity
-from terrarium.doctor.history import BoolArray, FloatArray
+from terrarium.doctor.history import BoolArray, FloatArray, History
 
 ENDING = 20  # logged rows at the end; if half of them are not finite, the loss has not recovered
 ENDING_IN_A_ROW = 3
+LEAST_BEFORE = 30  # rows with a loss, before a blank can mean anything
+LEAST_BLANK, LONGER_BLANK = 20, 10  # rows without one at the end; times the longest earlier gap
 SAME = 1e-6  # of the loss: float32 resolves 1.2e-7, and two batches never agree to this
 LEAST_SAME = 50  # rows
 LEAST_SAME_SHARE = 0.05
@@ -24,7 +26,9 @@ def loss_not_finite(stage: StageEvidence) -> Iterator[Finding]:
     """The loss is NaN or infinite.
 
     Looks for: rows whose logged loss is NaN or infinite. If the last rows are so, the run is lost from the
-    first of them on (critical); rows after which the loss is finite again ask for a look (watch).
+    first of them on (critical); rows after which the loss is finite again ask for a look (watch). A loss that
+    was there in every row, and is a blank in all of the last ones while the other columns go on, counts too:
+    many tables write NaN as a blank.
 
     Why it matters: one update with a gradient that is not finite destroys every weight that it touches, and
     nothing that is trained afterwards repairs it. Mixed-precision training may skip such a step, and then
@@ -34,14 +38,15 @@ def loss_not_finite(stage: StageEvidence) -> Iterator[Finding]:
     such row, and find out what made it: a learning rate that is too high, a division by zero, a logarithm
     of zero, a damaged batch.
 
-    Silent when: every logged loss is finite. Rows without a loss are not counted.
+    Silent when: every logged loss is finite. Other rows without a loss are not counted.
     """
     history = stage.kept
-    bad = history.not_finite.get("loss")
-    if bad is None or not bad.any():
-        return
     loss = history.column("loss")
     finite = np.zeros(history.rows, bool) if loss is None else np.isfinite(loss)
+    left_blank = _blank_ending(history, finite)
+    bad = history.not_finite.get("loss", np.zeros(history.rows, bool)) | left_blank
+    if not bad.any():
+        return
     logged = np.flatnonzero(bad | finite)
     wrong = bad[logged]
     steps = history.steps[logged]
@@ -66,9 +71,36 @@ def loss_not_finite(stage: StageEvidence) -> Iterator[Finding]:
         int(steps[last]),
         (Number(stage.source, "rows with a loss that is not finite", count, 0.0),),
         values,
-        confidence=0.99 if stays else 0.9,
+        confidence=0.75 if left_blank.any() else 0.99 if stays else 0.9,
         actions=("resume-before-onset", "clip-gradients", "check-data") if stays else ("check-data",),
     )
+
+
+def _blank_ending(history: History, finite_N: BoolArray) -> BoolArray:
+    """Rows at the end in which other columns go on and the loss is a blank, as tables write NaN [N].
+
+    Only where the loss was logged so regularly before that its absence means something.
+    """
+    blank = np.zeros(history.rows, bool)
+    there = np.flatnonzero(finite_N)
+    if there.size < LEAST_BEFORE:
+        return blank
+    longest = int(np.diff(there).max())
+    ending = history.rows - 1 - int(there[-1])
+    if ending < max(LEAST_BLANK, LONGER_BLANK * longest):
+        return blank
+    blank[there[-1] + 1 :] = _beside(history, finite_N)[there[-1] + 1 :]
+    return blank if np.count_nonzero(blank) >= max(LEAST_BLANK, 0.8 * ending / longest) else blank & False
+
+
+def _beside(history: History, finite_N: BoolArray) -> BoolArray:
+    """Rows that hold what was logged along with nearly every loss [N]; none where nothing was."""
+    rows = np.zeros(history.rows, bool)
+    for name, values in history.columns.items():
+        there = np.isfinite(values)
+        if name != "step" and np.count_nonzero(there & finite_N) >= 0.9 * np.count_nonzero(finite_N):
+            rows |= there
+    return rows
 
 
 def _stays(wrong_N: BoolArray) -> bool:

@@ -10,7 +10,7 @@ from terrarium.doctor.evidence import StageEvidence
 from terrarium.doctor.finding import Finding, Number, Severity
 from terrarium.doctor.history import FloatArray, History
 
-FEW_ROWS, FEW_SHARE = 10, 0.01  # fewer rows than both that repeat a step are a matter of information
+FEW_ROWS, FEW_SHARE = 10, 0.04  # fewer rows than the more of both: what a resume from a checkpoint costs
 MANY_RETURNS = 20  # a run resumes a few times; two writers go back and forth
 GAP_TIMES = 10.0  # the usual distance between rows
 GAP_SHARE = 0.005  # of the run's steps
