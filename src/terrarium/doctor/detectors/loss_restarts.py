@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from terrarium.doctor.detectors.loss_curve import LossCurve, loss_curve
 from terrarium.doctor.evidence import StageEvidence
@@ -54,7 +55,8 @@ def resumes(stage: StageEvidence, curve: LossCurve) -> dict[int, str]:
     if clock is not None:
         pauses = np.diff(clock[curve.rows], prepend=np.nan)
         usual = float(np.nanmedian(pauses)) if np.isfinite(pauses).any() else math.nan
-        long = np.flatnonzero(pauses > max(PAUSE_SECONDS, PAUSE_TIMES * usual)) if usual > 0 else []
+        limit = max(PAUSE_SECONDS, PAUSE_TIMES * usual) if usual > 0 else math.inf
+        long: NDArray[np.int64] = np.flatnonzero(pauses > limit)
         found |= {int(row): "pause" for row in sorted(long, key=lambda row: -pauses[row])[:MOST_PLACES]}
     for restart in (stage.history or curve.history).restarts[-MOST_PLACES:]:
         found[int(np.searchsorted(curve.steps, restart.step))] = restart.known_by
