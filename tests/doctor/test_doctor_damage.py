@@ -187,7 +187,7 @@ def test_an_unreadable_picture_is_listed(small_run: Path) -> None:
 
 
 def test_no_such_run(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="is not a run folder"):
+    with pytest.raises(RunError, match="does not exist"):
         write_report(tmp_path / "nowhere")
 
 

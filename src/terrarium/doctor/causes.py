@@ -25,7 +25,14 @@ COLLAPSES = ("codebook-collapsed", "actions-collapsed", "actions-unstable")
 RISES = ("loss-diverging", "loss-drifting-up", "loss-jump", "loss-spike", "loss-not-finite")
 STANDSTILLS = ("loss-not-learning", "loss-constant")
 ILL_LOSSES = (*RISES, "loss-worse-than-chance", *STANDSTILLS)
-UNUSABLE = ("checkpoint-empty", "checkpoint-not-finite", "checkpoint-damaged", "checkpoint-hostile")
+UNUSABLE = (
+    "checkpoint-empty",
+    "checkpoint-not-finite",
+    "checkpoint-damaged",
+    "checkpoint-hostile",
+    "checkpoint-zero",
+    "checkpoint-wrong-step",
+)
 
 EXPLAINED_BY: dict[str, tuple[str, ...]] = {
     "loss-diverging": (*RATES, "loss-jump", "gradient-exploding", *COLLAPSES),

@@ -89,6 +89,8 @@ ORDER_OF_ACTIONS = (
     "freeze-run",
     "fix-checkpoint-writer",
     "run-one-launcher",
+    "check-disk",
+    "distrust-checkpoint",
     # then what removes causes,
     "check-data",
     "check-labels-and-loss",

@@ -11,6 +11,16 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from terrarium.doctor.detectors.actions import actions_collapsed, actions_narrow, actions_unstable
+from terrarium.doctor.detectors.checkpoints import (
+    checkpoint_damaged,
+    checkpoint_empty,
+    checkpoint_foreign,
+    checkpoint_hostile,
+    checkpoint_newest_unusable,
+    checkpoint_not_finite,
+    checkpoint_wrong_step,
+    checkpoint_zero,
+)
 from terrarium.doctor.detectors.codes import codebook_collapsed
 from terrarium.doctor.detectors.gradients import gradient_exploding, gradient_not_finite, gradient_vanishing
 from terrarium.doctor.detectors.learning_rate import learning_rate_not_applied, learning_rate_zero
@@ -46,6 +56,14 @@ STAGE_DETECTORS: tuple[StageDetector, ...] = (
     actions_collapsed,
     actions_narrow,
     actions_unstable,
+    checkpoint_damaged,
+    checkpoint_empty,
+    checkpoint_foreign,
+    checkpoint_hostile,
+    checkpoint_newest_unusable,
+    checkpoint_not_finite,
+    checkpoint_wrong_step,
+    checkpoint_zero,
     codebook_collapsed,
     device_idle,
     gradient_exploding,

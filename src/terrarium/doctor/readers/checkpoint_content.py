@@ -78,20 +78,37 @@ class _Part:
         words = self.path.stem.lower()
         return not self.is_optimizer and any(word in words for word in ("model", "weight", "ema", "net"))
 
+    @property
+    def state(self) -> list[SeenTensor]:
+        """Its tensors, without records such as the best score: these have names of their own at the top."""
+        flat = not _weight_keys(self.contents.value)
+        return [
+            tensor
+            for tensor in self.contents.tensors
+            if not any(map(_is_beside, (tensor.path[:-1] if flat else tensor.path)[:2]))
+        ]
 
-def read_unit(unit: Unit, *, deep: bool) -> Reading:
+    @property
+    def weights(self) -> list[SeenTensor]:
+        """Its tensors that are no optimizer's."""
+        return [] if self.is_optimizer else [tensor for tensor in self.state if not _is_optimizers(tensor)]
+
+
+def read_unit(unit: Unit, *, deep: bool, expected: frozenset[str] = frozenset()) -> Reading:
     """Judge a checkpoint.
 
     Args:
         unit: its files.
         deep: read every byte; else directories, tables and sizes only, which tell an empty one too.
+        expected: names of files that others of its kind have.
     """
     parts: list[_Part] = []
     try:
         for path in (*unit.files, *unit.distributed):
             parts.append(_Part(path, _read(path, deep)))
-        if not parts:
-            raise Flaw("", "incomplete")
+        lacking = sorted(expected - unit.names) if unit.is_folder else []
+        if lacking or not parts:
+            raise Flaw(", ".join(lacking), "incomplete")
         _check_dangerous(parts)
         _check_tensors(parts)
         if deep:
@@ -132,7 +149,7 @@ def _check_tensors(parts: Sequence[_Part]) -> None:
         for key in () if part.is_optimizer else _weight_keys(part.contents.value):
             if not _elements([tensor for tensor in tensors if tensor.path[:1] == (key,)]):
                 raise Flaw(f"{part.name}: {key}", "empty")
-    if not any(_elements(part.contents.tensors) for part in parts):
+    if not any(_elements(part.weights) for part in parts):
         raise Flaw(", ".join(part.name for part in parts[:3]), "empty")
 
 
@@ -156,15 +173,11 @@ def _has_groups(value: object) -> bool:
 
 
 def _check_numbers(parts: Sequence[_Part]) -> None:
-    weights: list[SeenTensor] = []
     for part in parts:
-        for tensor in part.contents.tensors:
-            if any(map(_is_beside, tensor.path[:2])):
-                continue
+        for tensor in part.state:
             if tensor.non_finite:
                 raise Flaw(f"{part.name}: {'.'.join(tensor.path)[:120]} ({tensor.non_finite})", "not-finite")
-            if tensor.is_float and tensor.elements and not part.is_optimizer and not _is_optimizers(tensor):
-                weights.append(tensor)
+    weights = [tensor for part in parts for tensor in part.weights if tensor.is_float and tensor.elements]
     if weights and all(tensor.zero for tensor in weights):
         raise Flaw(", ".join(part.name for part in parts[:3]), "all-zero")
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,12 +50,23 @@ class Unit:
     distributed: tuple[Path, ...] = ()
     bytes: int = 0
 
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder that somebody else than Terrarium filled with files of tensors."""
+        return not self.ours and self.path not in self.files
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Its files, relative to its folder."""
+        return frozenset(path.relative_to(self.path).as_posix() for path in self.files)
+
 
 @dataclass
 class _Found:
     files: list[Path] = field(default_factory=list)
     distributed: list[Path] = field(default_factory=list)
     bytes: int = 0
+    every: tuple[Path, ...] = ()
 
 
 def find_units(folder: Path, *, ours: bool) -> list[Unit]:
@@ -83,6 +95,27 @@ def find_units(folder: Path, *, ours: bool) -> list[Unit]:
                 files.setdefault((step, role_free), []).append(entry)
     units += [_file_unit(group) for group in files.values()]
     return sorted((unit for unit in units if unit.files or unit.distributed or _looks_like(unit)), key=_order)
+
+
+def expected_files(units: Sequence[Unit]) -> frozenset[str]:
+    """Names that most folders of checkpoints have, and at least two: one that lacks them is incomplete."""
+    folders = [unit for unit in units if unit.is_folder]
+    counts = Counter(name for unit in folders for name in unit.names)
+    return frozenset(name for name, count in counts.items() if count > max(1, len(folders) / 2))
+
+
+def marks(unit: Unit) -> tuple[tuple[int, int], ...]:
+    """Sizes and times of its files: other ones than a moment ago mean that it is being written."""
+    folders = [unit.path, *unit.distributed] if unit.is_folder else []
+    inside = [path for folder in folders for path in _look_into(folder).every]
+    found = []
+    for path in sorted({*unit.files, *inside}):
+        try:
+            status = path.lstat()
+        except OSError:
+            continue
+        found.append((status.st_size, status.st_mtime_ns))
+    return tuple(found)
 
 
 def step_of(name: str) -> tuple[int, bool]:
@@ -130,6 +163,7 @@ def _look_into(folder: Path) -> _Found:
         entries = sorted(path for path, _ in zip(folder.iterdir(), range(MOST_ENTRIES), strict=False))
     except OSError:
         return found
+    found.every = tuple(entries[:MOST_FILES])
     found.bytes = sum(map(_size, entries))
     if folder / METADATA in entries:
         found.distributed.append(folder)

@@ -10,13 +10,16 @@ from pathlib import Path
 from terrarium.doctor.evidence import Checkpoint, Missing
 from terrarium.doctor.json_files import why
 from terrarium.doctor.readers.checkpoint_content import Reading, read_unit
-from terrarium.doctor.readers.checkpoint_units import Unit, find_units
+from terrarium.doctor.readers.checkpoint_units import Unit, expected_files, find_units, marks
 from terrarium.run.checkpoint import judge
 
 CHECKPOINTS = "checkpoints"
 DEEP_LEVEL, QUICK_LEVEL = 3, 0
 MOST_DEEP_BYTES = 2**30
 """Up to this sum a stage's checkpoints are read whole, in a second or two; older ones are judged by size."""
+
+LARGEST_NEWEST = 2**32
+"""The newest one is read whole up to this size, whatever the sum is."""
 
 MOST_SECONDS = 20.0
 """After this time nothing is read whole any more, and after twice this nothing is read."""
@@ -26,11 +29,15 @@ MOST_CHECKPOINTS = 10_000
 
 @dataclass(frozen=True)
 class _Judged:
-    """A checkpoint, with the step in its name and the one in its content, where there are such."""
+    """A checkpoint, with the step in its name and the one in its content, where there are such.
+
+    It is changing where its files were written to while they were read.
+    """
 
     checkpoint: Checkpoint
     named: int | None = None
     told: int | None = None
+    is_changing: bool = False
 
     @property
     def differs(self) -> bool:
@@ -57,20 +64,24 @@ def examine_checkpoints(
         units = find_units(folder, ours=run_id is not None)
     except OSError as error:
         return (), (Missing(None, "checkpoints", why(error), f"{CHECKPOINTS}/"),)
-    judged = _judge_all(units[-MOST_CHECKPOINTS:], stage_path.name, run_id)
-    return tuple(_with_steps(judged)), tuple(_not_looked_at(judged, len(units)))
+    found = _judge_all(units[-MOST_CHECKPOINTS:], stage_path.name, run_id)
+    judged = [one for one in found if not one.is_changing]
+    return tuple(_with_steps(judged)), tuple(_not_looked_at(found, len(units)))
 
 
 def _judge_all(units: Sequence[Unit], stage: str, run_id: str | None) -> list[_Judged]:
     judged, left, start = list[_Judged](), MOST_DEEP_BYTES, time.monotonic()
+    expected = expected_files(units)
     for unit in reversed(units):
         seconds = time.monotonic() - start
         if seconds > 2 * MOST_SECONDS:
             break
         left -= unit.bytes
-        deep = not judged or (left >= 0 and seconds < MOST_SECONDS)
-        level = DEEP_LEVEL if deep else QUICK_LEVEL
-        judged.append(_ours(unit, level, stage, run_id) if unit.ours else _foreign(unit, level))
+        newest = not judged and unit.bytes <= LARGEST_NEWEST
+        level = DEEP_LEVEL if newest or (left >= 0 and seconds < MOST_SECONDS) else QUICK_LEVEL
+        before = marks(unit)
+        one = _ours(unit, level, stage, run_id) if unit.ours else _foreign(unit, level, expected)
+        judged.append(replace(one, is_changing=not one.checkpoint.whole and marks(unit) != before))
     return judged[::-1]
 
 
@@ -85,8 +96,8 @@ def _ours(unit: Unit, level: int, stage: str, run_id: str | None) -> _Judged:
     )
 
 
-def _foreign(unit: Unit, level: int) -> _Judged:
-    reading = read_unit(unit, deep=level == DEEP_LEVEL)
+def _foreign(unit: Unit, level: int, expected: frozenset[str]) -> _Judged:
+    reading = read_unit(unit, deep=level == DEEP_LEVEL, expected=expected)
     step = unit.step if unit.step >= 0 or reading.step is None else reading.step
     return _Judged(
         _checkpoint(unit, step, level, reading), unit.step if unit.counts_steps else None, reading.step
@@ -120,6 +131,15 @@ def _not_looked_at(judged: Sequence[_Judged], total: int) -> list[Missing]:
     quick = sum(one.checkpoint.judged_to == QUICK_LEVEL for one in judged)
     if quick:
         missing.append(Missing(None, "checkpoints", "sizes-only", f"{quick} / {len(judged)}"))
+    missing += [
+        Missing(None, "checkpoints", "being-written", one.checkpoint.name)
+        for one in judged
+        if one.is_changing
+    ]
+    for code in ("too-large", "unreadable"):
+        flawed = [one.checkpoint.name for one in judged if one.checkpoint.flaw == code]
+        if flawed:
+            missing.append(Missing(None, "checkpoints", code, ", ".join(flawed[-3:])))
     if len(judged) < total:
         missing.append(Missing(None, "checkpoints", "no-time", f"{total - len(judged)} / {total}"))
     return missing
