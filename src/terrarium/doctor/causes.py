@@ -36,7 +36,7 @@ UNUSABLE = (
 
 EXPLAINED_BY: dict[str, tuple[str, ...]] = {
     "loss-diverging": (*RATES, "loss-jump", "gradient-exploding", *COLLAPSES),
-    "loss-drifting-up": (*RATES, "loss-sawtooth", "overfitting", *COLLAPSES),
+    "loss-drifting-up": (*RATES, "gradient-exploding", "loss-sawtooth", "overfitting", *COLLAPSES),
     "loss-worse-than-chance": (*RATES, *RISES),
     "loss-not-finite": (*RATES, "loss-diverging", "gradient-exploding", "gradient-not-finite"),
     "loss-spike": (*RATES, "loss-jump", "gradient-exploding", *COLLAPSES),
@@ -45,7 +45,7 @@ EXPLAINED_BY: dict[str, tuple[str, ...]] = {
     "loss-not-learning": ("learning-rate-zero", "gradient-vanishing", "loss-constant", *RATES, *COLLAPSES),
     "loss-constant": ("learning-rate-zero", "gradient-vanishing"),
     "overfitting": (),
-    "gradient-exploding": (*RATES, "loss-jump", "loss-diverging"),
+    "gradient-exploding": (*RATES, "loss-jump", "loss-diverging", "loss-drifting-up"),
     "gradient-not-finite": (*RATES, "loss-diverging", "loss-not-finite"),
     "gradient-vanishing": (*COLLAPSES,),
     "learning-rate-too-high": ("learning-rate-not-applied",),
@@ -165,8 +165,8 @@ def _may_explain(cause: Finding, effect: Finding, lengths: dict[str, float]) -> 
 
 
 def _precedence(finding: Finding) -> int:
-    """Of two that began together: a symptom that is seen in the loss leads one that is seen elsewhere."""
-    return _family(finding)
+    """Of two that began together: gradients that explode lead, then what the loss shows, then the rest."""
+    return -1 if finding.code == "gradient-exploding" else _family(finding)
 
 
 def _cut_cycles(causes: list[int | None]) -> None:

@@ -74,7 +74,8 @@ def _with_fallback(finding: Finding, evidence: Evidence) -> Finding:
     before = [one for one in whole if finding.first_step is not None and one.step < finding.first_step]
     fallback = max(before or whole, key=lambda checkpoint: checkpoint.step)
     actions = tuple(dict.fromkeys(("freeze-run", *finding.actions)))
-    return replace(finding, values={"checkpoint": fallback.name, **finding.values}, actions=actions)
+    names = {"checkpoint": fallback.name} | ({"checkpoint_before": fallback.name} if before else {})
+    return replace(finding, values={**names, **finding.values}, actions=actions)
 
 
 def _verdict(stage: str | None, findings: tuple[Finding, ...], evidence: Evidence) -> Verdict:

@@ -15,7 +15,8 @@ from terrarium.doctor.statistics.blocks import block_medians
 from terrarium.doctor.statistics.levels import find_shift
 
 LEAST_ROWS = 100
-FEWEST_ROWS, LONG_STEPS = 16, 2000  # logged now and then: rows that will do after so many steps
+FEWEST_ROWS, FEWEST_STEPS = 16, 500  # logged now and then: rows that will do after so many steps
+LONG_STEPS = 2000  # after which a start is over, however few rows there are
 COLLAPSED = 0.08  # of the maximal entropy
 NARROW = 0.33  # of the maximal entropy
 NARROW_OF_SEEN = 0.5  # of that of the most actions ever seen, where nothing says how many there are
@@ -69,7 +70,7 @@ def _actions(stage: StageEvidence) -> Actions | None:
 
 def tells(steps_N: FloatArray) -> bool:
     """Whether a measure was logged often enough, or, now and then, for long enough."""
-    few = steps_N.size >= FEWEST_ROWS and float(steps_N[-1]) >= LONG_STEPS
+    few = steps_N.size >= FEWEST_ROWS and float(steps_N[-1]) >= FEWEST_STEPS
     return steps_N.size >= LEAST_ROWS or few
 
 
@@ -113,7 +114,7 @@ def actions_collapsed(stage: StageEvidence) -> Iterator[Finding]:
     What to do: go back to a checkpoint from before the collapse; reward diverse codes (entropy or
     commitment terms), weigh what moves more, lower the learning rate.
 
-    Silent when: there are fewer than 100 rows (16 after 2,000 steps), entropy is low at the first steps
+    Silent when: there are fewer than 100 rows (16 after 500 steps), entropy is low at the first steps
     only, single batches have but one action, or entropy comes back again and again (`actions-unstable`).
     """
     actions = _actions(stage)
@@ -150,8 +151,10 @@ def actions_collapsed(stage: StageEvidence) -> Iterator[Finding]:
 
 def _long_enough(stage: StageEvidence, actions: Actions) -> bool:
     """Whether a start without diversity has lasted too long to be a start."""
-    rows, last = actions.entropy_N.size, float(actions.steps_N[-1])
-    return (rows >= 1000 or last >= LONG_STEPS) and last >= 0.1 * (stage.plan.steps or 0)
+    rows, last, planned = actions.entropy_N.size, float(actions.steps_N[-1]), stage.plan.steps
+    if planned is None and rows >= 500:
+        return True
+    return (rows >= 1000 or last >= LONG_STEPS) and last >= 0.1 * (planned or 0)
 
 
 def actions_narrow(stage: StageEvidence) -> Iterator[Finding]:

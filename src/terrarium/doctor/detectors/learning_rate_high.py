@@ -69,17 +69,23 @@ def learning_rate_too_high(stage: StageEvidence) -> Iterator[Finding]:
     at = float(rate[min(int(np.searchsorted(steps, illness.step, "right")), rate.size - 1)])
     peak, now = float(rate.max()), float(rate[-1])
     turned = _turns_at_the_peak(steps, rate, illness.step)
-    at = peak if turned or _rises_with_the_rate(steps, rate, illness) else at
+    there, at = at, peak if turned or _rises_with_the_rate(steps, rate, illness) else at
     if at < (HIGH_AT_PEAK if turned else HIGH) or at < STILL * peak:
         return
     first, last = int(illness.step), int(stage.kept.steps[-1])
     planned = stage.plan.schedule_steps or stage.plan.steps
-    values: dict[str, float | str] = {"rate": peak, "rate_at": at, "rate_now": now, "share": now / peak}
+    values: dict[str, float | str] = {"rate": peak, "rate_now": now, "share": now / peak}
+    values |= {"rate_at": there} if there >= STILL * peak else {"rate_rising": there}
     values |= {"percent": 100 * now / peak, "first_step": first, "last_step": last}
     values |= {"times": illness.times} if math.isfinite(illness.times) else {}
     values |= {"suggested_rate": _rounded(min(USUAL_REMEDY, peak / 10))}
     numbers = [
-        Number(stage.source, "learning rate where the loss turns", at, HIGH_AT_PEAK if turned else HIGH),
+        Number(
+            stage.source,
+            "learning rate where the loss turns" if at == there else "learning rate while the loss rises",
+            at,
+            HIGH_AT_PEAK if turned else HIGH,
+        ),
         Number(stage.source, "learning rate at the last step", now),
         Number(stage.source, "learning rate over its peak", now / peak, STILL, "ratio"),
     ]
@@ -96,7 +102,13 @@ def learning_rate_too_high(stage: StageEvidence) -> Iterator[Finding]:
         values,
         confidence=_confidence(steps, rate, illness, turned),
         cause="rate-over-its-horizon" if "planned" in values and now >= LONG * peak else "",
-        actions=("resume-before-onset", "lower-learning-rate", "check-effective-rate", "look-again"),
+        actions=(
+            "resume-before-onset",
+            "lower-learning-rate",
+            "smoke-test",
+            "check-effective-rate",
+            "look-again",
+        ),
     )
 
 

@@ -16,13 +16,14 @@ LEAST_OVER_NOISE = 0.8  # noise from row to row
 LEAST_LIKENESS = 0.7
 LEAST_OVERTONES = 0.12  # a sine, which nobody's data order makes, has none; a sawtooth 0.39
 SWING = 0.1  # of the learning rate: more is a cyclical schedule
+MANY = 12  # repetitions: more than schedules have restarts
 CYCLES = ("cycl", "restart", "sgdr", "triang", "warm_restarts")
 
 
 def loss_sawtooth(stage: StageEvidence) -> Iterator[Finding]:
     """The loss repeats the same pattern again and again.
 
-    Looks for: a period with overtones in the spectrum of the loss, of which the run holds at least eight, the
+    Looks for: a period with overtones in the spectrum of the loss, of which the run holds at least six, the
     same in its first and its second half, at least 5 % high and not lost in the noise.
 
     Why it matters: the pattern is the order of the data: it is not shuffled, or sorted, and the model learns
@@ -30,15 +31,17 @@ def loss_sawtooth(stage: StageEvidence) -> Iterator[Finding]:
 
     What to do: shuffle, and reshuffle in every epoch; compare the period with the number of steps in one.
 
-    Silent when: there are fewer than eight periods, the pattern is a plain sine or fades, the learning rate
-    has the same period, or the schedule is known to be cyclical.
+    Silent when: there are fewer than six periods, the pattern is a plain sine or fades, the learning rate
+    has the same period, or the schedule is known to be cyclical, of few cycles, and no rate was logged.
     """
     curve = loss_curve(stage)
-    if curve is None or any(word in (curve.plan.schedule or "") for word in CYCLES):
+    if curve is None:
         return
     begin = max(curve.warm, curve.count // 20)
     period = find_period(curve.level[begin:])
     if period is None or not _real(period) or _follows_rate(curve, begin, period):
+        return
+    if curve.rate is None and period.repeats < MANY and _cyclical(curve):
         return
     steps = period.rows * float(np.median(np.diff(curve.steps[begin:])))
     values: dict[str, float | str] = {
@@ -63,6 +66,10 @@ def loss_sawtooth(stage: StageEvidence) -> Iterator[Finding]:
         cause="data-not-shuffled",
         actions=("shuffle-data",),
     )
+
+
+def _cyclical(curve: LossCurve) -> bool:
+    return any(word in (curve.plan.schedule or "") for word in CYCLES)
 
 
 def _real(period: Period) -> bool:

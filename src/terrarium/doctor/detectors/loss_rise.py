@@ -16,7 +16,7 @@ from terrarium.doctor.detectors.loss_curve import LossCurve, loss_curve
 from terrarium.doctor.detectors.loss_restarts import rate_raised
 from terrarium.doctor.evidence import StageEvidence
 from terrarium.doctor.history import FloatArray
-from terrarium.doctor.statistics.blocks import smooth, spread
+from terrarium.doctor.statistics.blocks import block_medians, smooth, spread
 from terrarium.doctor.statistics.change import Change, Shape, find_change, refine_step
 from terrarium.doctor.statistics.trend import mann_kendall, theil_sen
 
@@ -28,6 +28,7 @@ LEAST_TREND = 4.0  # normal score of Mann-Kendall
 TALL = math.log(2)  # a loss that doubles
 HUGE = math.log(3)
 HABIT = 1.5  # times the highest earlier rise that came back: what a rise must exceed to be news
+EARLY = 0.1  # of the blocks: a rise that begins within may follow a descent too short for them
 SHORT_RUN = 300  # rows; below, only what nobody could miss
 LASTING = 0.15  # share of the run that a slow rise must have lasted
 
@@ -111,7 +112,10 @@ def _described(curve: LossCurve, begin: int, change: Change) -> Rise | None:
     after = medians[place:]
     tail = max(3, after.size // 4)
     before = medians[max(begin, place - max(tail, 5)) : place]
+    row = _row(curve, change, place)
     low = float(np.median(before)) if before.size else min(curve.first, float(medians[place]))
+    if place <= max(2, EARLY * medians.size):
+        row, low = _beginning(curve, row, low)
     last = float(np.median(medians[-tail:]))
     height = last - low
     noise = max(change.noise, spread(np.diff(medians[begin:])) / 2, 1e-9)
@@ -120,7 +124,7 @@ def _described(curve: LossCurve, begin: int, change: Change) -> Rise | None:
     rows = np.arange(after.size, dtype=np.float64) * curve.blocks.size
     rise = Rise(
         way=_way(curve, place, low, last, after),
-        row=_row(curve, change, place),
+        row=row,
         low=low,
         last=last,
         peak=_peak(curve, place),
@@ -145,6 +149,16 @@ def _row(curve: LossCurve, change: Change, place: int) -> int:
     return low + refine_step(curve.level[low:high]) if high - low >= 4 else row
 
 
+def _beginning(curve: LossCurve, row: int, low: float) -> tuple[int, float]:
+    """Row and level of the lowest of the first rows, if below a level: blocks blur a short descent."""
+    until = max(row, 2 * curve.blocks.size)
+    fine = block_medians(curve.level[:until], int(np.clip(until // 20, 3, 25)))
+    levels = smooth(fine.medians)
+    least = int(np.argmin(levels))
+    below = levels[least] < low - max(LEAST_RISE, 2 * curve.noise / math.sqrt(fine.size))
+    return (fine.row(least), float(levels[least])) if below else (row, low)
+
+
 def _peak(curve: LossCurve, place: int) -> float:
     row = max(0, curve.blocks.row(place) - curve.blocks.size)
     return float(curve.level[row:].max())
@@ -160,16 +174,25 @@ def _way(curve: LossCurve, place: int, low: float, last: float, after: FloatArra
     height = last - low
     share = after.size / curve.blocks.medians.size
     arrived = int(np.argmax(smooth(after) >= low + 0.8 * height))
-    sudden = arrived <= max(2, 0.02 * curve.blocks.medians.size)
+    sudden = place > 0 and arrived <= max(2, 0.02 * curve.blocks.medians.size)
+    if sudden and _overshoots(curve, curve.blocks.row(place), height, last):
+        return Way.SHIFTED
     back = last >= curve.first - 0.1 * max(curve.first - low, 0.0)
     if back and (height >= math.log(1.3) or curve.first - low > LEAST_RISE):
         return Way.DIVERGING
-    if sudden and place > 0:
+    if sudden:
         return Way.SHIFTED
     fast = share <= 0.35 and (height >= TALL or _lost(curve, low, last) >= 0.4)
     if fast or height >= HUGE:
         return Way.DIVERGING
     return Way.DRIFTING
+
+
+def _overshoots(curve: LossCurve, row: int, height: float, last: float) -> bool:
+    """Whether a sudden rise began with a spike, well above the level at which it stayed."""
+    size = curve.blocks.size
+    level = curve.level[max(0, row - 2 * size) : row + max(10, curve.count // 100, 2 * size)]
+    return bool(level.max() >= last + max(0.5 * height, 6 * curve.noise))
 
 
 def _real(curve: LossCurve, rise: Rise, after: FloatArray) -> bool:
@@ -186,7 +209,11 @@ def _real(curve: LossCurve, rise: Rise, after: FloatArray) -> bool:
         return lasting and rise.trend >= LEAST_TREND and rise.steepness > 0
     if rise.way is Way.DIVERGING:
         return not rise.learning or rise.last >= curve.first + LEAST_RISE
-    return rise.score >= LEAST_SHIFT_SCORE and after.size * curve.blocks.size >= LEAST_SHIFT_ROWS
+    spiked = _overshoots(curve, rise.row, rise.height, rise.last)
+    return (
+        rise.score >= (LEAST_SCORE if spiked else LEAST_SHIFT_SCORE)
+        and after.size * curve.blocks.size >= LEAST_SHIFT_ROWS
+    )
 
 
 def _usual(curve: LossCurve, rise: Rise) -> bool:

@@ -15,7 +15,7 @@ LEAST_INTERVALS = 30
 LONG_SECONDS = 1800.0
 LONG_TIMES = 60.0  # the usual time between rows
 LONG_SHARE = 0.01  # of the whole run's time
-ALIKE = 1 / 3  # pauses of at least this share of another one's length are of its kind
+ALIKE = 3.0  # times as long or as short at the most: pauses of one kind
 UNEVEN = 0.25  # distances of regular pauses vary by less than this share of their mean
 UNEVEN_PAIR = 0.05  # of two pauses, where chance alone is even easily
 LIVE_SECONDS = 90.0
@@ -79,7 +79,8 @@ def _stalls(pace: Pace) -> NDArray[np.int64]:
 
 def _regular(pace: Pace, place: int) -> bool:
     """Whether pauses of this kind come at regular distances, counted from the beginning."""
-    alike = np.flatnonzero(pace.seconds_N >= ALIKE * pace.seconds_N[place])
+    times_N = pace.seconds_N / pace.seconds_N[place]
+    alike = np.flatnonzero((times_N >= 1 / ALIKE) & (times_N <= ALIKE))
     apart = np.diff(pace.to_N[alike], prepend=pace.from_N[0])
     uneven = UNEVEN if alike.size > 2 else UNEVEN_PAIR
     return bool(alike.size >= 2 and apart.std() <= uneven * apart.mean())

@@ -14,7 +14,7 @@ from terrarium.doctor.pace import Pace
 from terrarium.doctor.statistics.levels import Shift, find_shift
 
 LEAST_INTERVALS = 150
-LEAST_SECONDS = 60.0  # what is slow for less than this is nobody's concern
+LEAST_SECONDS = 30.0  # what is slow for less than this is nobody's concern
 WARM_BLOCKS = 2  # first blocks, in which things are compiled and caches fill
 SPEED_LEFT = 0.8
 LASTING = 0.07  # of the run: a shorter time of slowness may pass

@@ -10,7 +10,8 @@ import numpy as np
 from terrarium.doctor.history import FloatArray
 from terrarium.doctor.statistics.blocks import baseline, spread
 
-LEAST_PERIODS = 8  # fewer repetitions are a coincidence
+TREND_BLOCKS = 8  # through whose medians the trend goes
+LEAST_PERIODS = 6  # fewer repetitions are a coincidence
 LEAST_ROWS = 8  # per period: anything faster is the noise from row to row
 MOST_VALUES = 1 << 16
 LEAST_PEAK = 40.0  # power over the spectrum around it; of noise the highest of 30,000 is about 12
@@ -55,7 +56,7 @@ def find_period(values_N: FloatArray) -> Period | None:
     if count < 2 * LEAST_PERIODS * LEAST_ROWS:
         return None
     series = values_N[values_N.size - count * width :].reshape(count, width).mean(axis=1)
-    rest = series - baseline(series, max(2, count // LEAST_PERIODS))
+    rest = series - baseline(series, max(2, count // TREND_BLOCKS))
     bound = 5 * spread(rest)
     if bound <= 0:
         return None
