@@ -45,12 +45,20 @@ EXAM_HEALTHY = (
 )
 
 
-def exams(marks: Sequence[Marks]) -> list[dict[str, int]]:
-    """One exam for each seed: how many of its 20 faulty and 13 healthy runs went which way."""
+def exams(
+    marks: Sequence[Marks], faulty: Sequence[str] = EXAM_FAULTY, healthy: Sequence[str] = EXAM_HEALTHY
+) -> list[dict[str, int]]:
+    """One exam for each seed: how many of its faulty and healthy runs went which way.
+
+    Args:
+        marks: of all kinds of the exam, and perhaps of others.
+        faulty: kinds that it has one run of each.
+        healthy: as many healthy ones.
+    """
     results = []
     for seed in sorted({mark.case.seed for mark in marks}):
-        ill = [mark for mark in marks if mark.case.seed == seed and mark.case.kind in EXAM_FAULTY]
-        well = [mark for mark in marks if mark.case.seed == seed and mark.case.kind in EXAM_HEALTHY]
+        ill = [mark for mark in marks if mark.case.seed == seed and mark.case.kind in faulty]
+        well = [mark for mark in marks if mark.case.seed == seed and mark.case.kind in healthy]
         results.append(
             {
                 "typed": sum(mark.typed for mark in ill),

@@ -17,6 +17,7 @@ from numpy.random import Generator
 from patients.runs.case import Case, Config, Truth
 from terrarium.doctor.history import BoolArray, FloatArray
 
+PREFIX = "sketch-"
 LAWS = ("white", "heavy", "sluggish", "fading", "skewed", "bursty", "rounded")
 TASKS = {  # stage, first loss, last loss
     "tokens": ("dynamics", 7.0, 2.8),
@@ -137,11 +138,12 @@ def noise(run: Sketch) -> FloatArray:
 
 
 def sketch(kind: str, seed: int) -> Case:
-    """One run of a kind; the same one for the same seed."""
-    place = zlib.crc32(f"sketch {kind}".encode())
+    """One run of a kind of `SKETCHES`; the same one for the same seed."""
+    bare = kind.removeprefix(PREFIX)
+    place = zlib.crc32(f"sketch {bare}".encode())
     rng = np.random.default_rng([seed, place])
     law = LAWS[(seed // 2 + place) % len(LAWS)]
-    draw, rows, tasks, size = ALL[kind]
+    draw, rows, tasks, size = ALL[bare]
     run = blank(rng, law, rows, tasks, size * rng.uniform(0.4, 1.6))
     truth = draw(run)
     loss = run.loss * np.maximum(0.05, 1 + run.size * noise(run))
@@ -166,8 +168,7 @@ def sketch(kind: str, seed: int) -> Case:
     decimals = 3 if law == "rounded" and run.last > 0.05 else None
     config = run.config if rng.random() < 0.3 or "needed" in run.config else {}
     config = {name: value for name, value in config.items() if name != "needed"}
-    name = f"sketch-{kind}"
-    return Case(name, seed, run.stage, style, law, columns, logged, config, truth, decimals)
+    return Case(PREFIX + bare, seed, run.stage, style, law, columns, logged, config, truth, decimals)
 
 
 def ill(
@@ -525,6 +526,6 @@ HEALTH: dict[Draw, tuple[tuple[int, int], tuple[str, ...], float]] = {
     weight_of_a_term_grows: (LONG, ANY, 0.05),
 }
 ALL = {draw.__name__.replace("_", "-"): (draw, *needs) for draw, needs in (FAULTS | HEALTH).items()}
-SKETCHES = tuple(f"sketch-{kind}" for kind in ALL)
+SKETCHES = tuple(PREFIX + kind for kind in ALL)
 SKETCHED_FAULTS = SKETCHES[: len(FAULTS)]
 SKETCHED_HEALTH = SKETCHES[len(FAULTS) :]
