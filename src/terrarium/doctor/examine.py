@@ -109,10 +109,10 @@ ORDER_OF_ACTIONS = (
     "check-device",
     "check-loader",
     # then the way on, and what proves it.
+    "smoke-test",
     "resume-before-onset",
     "restart-from-checkpoint",
     "check-effective-rate",
-    "smoke-test",
     "look-again",
     "redraw-pictures",
     "log-more",
@@ -122,7 +122,8 @@ ORDER_OF_ACTIONS = (
 def next_actions(findings: tuple[Finding, ...]) -> tuple[tuple[str, int], ...]:
     """What to do next, as (code, place of the finding that asks for it), in the order of doing.
 
-    Only leads are cured: what follows from them goes with them. Unknown codes come last.
+    Only leads are cured: what follows from them goes with them. What a critical finding asks for comes
+    before what a lesser one does, and unknown codes come last.
     """
     first: dict[str, int] = {}
     for place, finding in enumerate(findings):
@@ -131,4 +132,10 @@ def next_actions(findings: tuple[Finding, ...]) -> tuple[tuple[str, int], ...]:
         for action in finding.actions:
             first.setdefault(action, place)
     known = {action: rank for rank, action in enumerate(ORDER_OF_ACTIONS)}
-    return tuple(sorted(first.items(), key=lambda item: (known.get(item[0], len(ORDER_OF_ACTIONS)), item[1])))
+
+    def urgency(item: tuple[str, int]) -> tuple[bool, int, int]:
+        action, place = item
+        lesser = findings[place].severity is not Severity.CRITICAL
+        return lesser, known.get(action, len(ORDER_OF_ACTIONS)), place
+
+    return tuple(sorted(first.items(), key=urgency))
