@@ -71,7 +71,7 @@ def test_half_written_json_stops_nothing(small_run: Path, content: bytes) -> Non
 
 def test_an_empty_folder_gets_a_page_that_says_so(tmp_path: Path) -> None:
     report = Report(tmp_path)
-    assert report.both_say("This run holds no training step yet.")
+    assert report.both_say("There is no training step here yet.")
     assert report.both_say("This run has not been scored.")
     assert report.json["checkpoints"]["dynamics"] == {
         "total": 0,

@@ -7,8 +7,9 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 
+from terrarium.doctor.language import LANGUAGES, Language
 from terrarium.doctor.plots import (
-    COLOURS,
+    Mark,
     Plot,
     blocks,
     curve_plot,
@@ -17,12 +18,14 @@ from terrarium.doctor.plots import (
     outline,
     pays_to_be_logarithmic,
     rollout_plot,
+    speeds,
 )
 from terrarium.doctor.scores import Rollout
 
 STEPS = np.arange(5000.0)
 LOSS = 2 + np.sin(STEPS / 100)
-NONE = np.zeros(0)
+SAY = Language.choose("en").say
+MARKS = (Mark("1", 1000, 4999, "critical"), Mark("2", 0, 0, "watch"))
 
 
 def test_blocks_are_medians_and_bounded() -> None:
@@ -61,30 +64,56 @@ def drawn(plot: Plot) -> ET.Element:
 @pytest.mark.parametrize(
     "plot",
     [
-        loss_plot(STEPS, LOSS, {"chance": 2.5}, np.array([3.0, 4000.0])),
-        loss_plot(STEPS, np.geomspace(1, 1e-4, 5000), {"chance": -1.0, "far": 1e9}, NONE),
-        loss_plot(STEPS[:2], np.array([np.nan, 1.0]), {}, STEPS[:1]),
-        curve_plot("Learning rate", STEPS, LOSS * 0, "c"),
-        curve_plot("Throughput", STEPS, np.where(STEPS == 0, 1e6, 100.0), "c"),
-        curve_plot("Constant", STEPS[:1], LOSS[:1], "b"),
-        rollout_plot(Rollout((1, 4), {"model": (20.0, None), "copied last frame": (None, None)})),
-        interval_plot("ΔPSNR", -0.2, 0.1, 0.4),
-        interval_plot("ΔPSNR", 0.0, 0.0, 0.0),
+        loss_plot(STEPS, LOSS, SAY, chance={"guessing": 2.5}, bad_steps=np.array([3.0, 4000.0]), marks=MARKS),
+        loss_plot(STEPS, np.geomspace(1, 1e-4, 5000), SAY, chance={"guessing": -1.0, "far": 1e9}),
+        loss_plot(STEPS[:2], np.array([np.nan, 1.0]), SAY, bad_steps=STEPS[:1]),
+        loss_plot(
+            STEPS, LOSS, SAY, windows=[(0, 2499, 2.0), (2500, 4999, 2.1)], validation=(STEPS[::9], LOSS[::9])
+        ),
+        curve_plot("Learning rate", STEPS, LOSS * 0, "c", SAY),
+        curve_plot("Throughput", STEPS, np.where(STEPS == 0, 1e6, 100.0), "c", SAY, MARKS),
+        curve_plot("Constant", STEPS[:1], LOSS[:1], "b", SAY),
+        rollout_plot(Rollout((1, 4), {"model": (20.0, None), "copy_last": (None, None)}), SAY),
+        interval_plot(-0.2, 0.1, 0.4, SAY),
+        interval_plot(0.0, 0.0, 0.0, SAY),
     ],
 )
-def test_drawings_are_whole_and_small(plot: Plot) -> None:
-    drawn(plot)
+def test_drawings_are_whole_small_and_in_the_colours_of_the_page(plot: Plot) -> None:
+    drawing = ET.fromstring(plot.svg)  # noqa: S314 - our own drawing, parsed to see that it is well-formed
     assert len(plot.svg) < 80_000
-    assert not any(stand_in in plot.svg for stand_in in COLOURS)
-    assert "#000000" not in plot.svg
-    assert "var(--plot-a)" in plot.svg or "var(--plot-b)" in plot.svg or "var(--plot-c)" in plot.svg
+    assert "nan" not in plot.svg
+    assert "#" not in plot.svg  # colours come from style.css, by class
+    kinds = {name for part in drawing.iter() for name in part.get("class", "").split()}
+    assert kinds & {"a", "b", "c"}
 
 
 def test_the_chance_level_is_drawn_only_where_it_is_in_reach() -> None:
-    assert ("b", "chance level 2.5") in loss_plot(STEPS, LOSS, {"chance": 2.5}, NONE).legend
-    assert all(key != "b" for key, _ in loss_plot(STEPS, LOSS, {"chance": 500.0}, NONE).legend)
+    near, far = (loss_plot(STEPS, LOSS, SAY, chance={"guessing": level}) for level in (2.5, 500.0))
+    assert [words for kind, words in near.legend if kind == "b dashed"] == ["guessing 2.5"]
+    assert all(kind != "b dashed" for kind, _ in far.legend)
 
 
 def test_rows_that_are_not_finite_are_marked() -> None:
-    assert "var(--plot-bad)" in loss_plot(STEPS, LOSS, {}, np.array([10.0])).svg
-    assert "var(--plot-bad)" not in loss_plot(STEPS, LOSS, {}, NONE).svg
+    assert 'class="notch"' in loss_plot(STEPS, LOSS, SAY, bad_steps=np.array([10.0])).svg
+    assert 'class="notch"' not in loss_plot(STEPS, LOSS, SAY).svg
+
+
+def test_findings_are_marked_by_their_number_and_severity() -> None:
+    svg = loss_plot(STEPS, LOSS, SAY, marks=MARKS).svg
+    assert 'class="span critical"' in svg
+    assert ">2</text>" in svg
+    assert "span" not in loss_plot(STEPS, LOSS, SAY).svg
+
+
+def test_speed_is_steps_over_the_clock() -> None:
+    _, speed = speeds(STEPS, STEPS * 0.25)
+    assert speed == pytest.approx(np.full(speed.size, 4.0))
+    assert speeds(STEPS[:1], STEPS[:1])[1].size == 0
+
+
+@pytest.mark.parametrize("code", LANGUAGES)
+def test_legends_speak_the_language(code: str) -> None:
+    language = Language.choose(code)
+    plot = loss_plot(STEPS, LOSS, language.say, chance={"guessing": 2.5})
+    assert plot.title == language.say("plots", "loss")
+    assert [words for _, words in plot.legend][1] == language.say("plots", "median")

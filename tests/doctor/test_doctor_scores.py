@@ -9,24 +9,28 @@ from doctor_samples import SCORES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from terrarium.doctor.language import Language
 from terrarium.doctor.scores import MEASURES, ScoreLine, action_table, rollout, score_groups
 
 
+ENGLISH = Language.choose("en")
+
+
 def line(scores: dict[str, Any], group: str, label: str) -> ScoreLine:
-    return next(line for line in dict(score_groups(scores))[group] if line.label == label)
+    return next(line for line in dict(score_groups(scores, ENGLISH))[group] if line.label == label)
 
 
 def test_each_figure_stands_beside_its_floors() -> None:
-    moving = line(SCORES, "Video tokenizer", "Fidelity, moving pixels")
+    moving = line(SCORES, "video tokenizer", "Fidelity, moving pixels")
     assert moving.value == "24.91 dB"
     assert moving.floors == (("copied last frame", "18.02 dB"), ("mean frame", "16.40 dB"))
-    accuracy = line(SCORES, "Latent actions", "Action accuracy")
+    accuracy = line(SCORES, "latent actions", "Action accuracy")
     assert accuracy.value == "52.1 %"
     assert ("most frequent action", "31.1 %") in accuracy.floors
 
 
 def test_an_interval_is_told() -> None:
-    delta = next(line for line in dict(score_groups(SCORES))["Dynamics"])
+    delta = next(line for line in dict(score_groups(SCORES, ENGLISH))["dynamics"])
     assert delta.value == "0.93 dB (0.61 to 1.24)"
 
 
@@ -40,7 +44,7 @@ def test_an_interval_is_told() -> None:
     ],
 )
 def test_what_was_not_measured_says_why(group: dict[str, Any], words: str) -> None:
-    accuracy = line({"latent_actions": group}, "Latent actions", "Action accuracy")
+    accuracy = line({"latent_actions": group}, "latent actions", "Action accuracy")
     assert (accuracy.value, accuracy.measured, accuracy.words) == ("–", False, words)
 
 
@@ -59,7 +63,7 @@ def test_horizons_are_sorted_as_numbers() -> None:
     assert curve is not None
     assert curve.horizons == (4, 16)
     assert curve.curves["model"] == (2.0, 1.0)
-    assert curve.curves["copied last frame"] == (None, None)
+    assert curve.curves["copy_last"] == (None, None)
 
 
 def test_the_action_table_shares_by_code() -> None:
@@ -87,12 +91,8 @@ WILD = st.dictionaries(st.sampled_from(list(SCORES)), JSON | st.dictionaries(st.
 @settings(max_examples=100, deadline=None)
 @given(scores=WILD)
 def test_any_json_is_survived(scores: dict[str, Any]) -> None:
-    assert [title for title, _ in score_groups(scores)] == [
-        {"video_tokenizer": "Video tokenizer", "latent_actions": "Latent actions"}.get(
-            group, group.capitalize()
-        )
-        for group in ("video_tokenizer", "latent_actions", "dynamics", "play")
-        if group in scores
-    ]
+    groups = ("video_tokenizer", "latent_actions", "dynamics", "play")
+    titles = [ENGLISH.stage(group) for group in groups if group in scores]
+    assert [title for title, _ in score_groups(scores, ENGLISH)] == titles
     rollout(scores)
     action_table(scores)

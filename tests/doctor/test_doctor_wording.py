@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from terrarium.doctor.page_html import unbroken
+from terrarium.doctor.language import Language
+from terrarium.doctor.page_html import finished
 from terrarium.doctor.page_markdown import escape
-from terrarium.doctor.wording import caption, counted, duration, figure, listed, plain, share
+from terrarium.doctor.wording import figure, fixed, plain
+
+ENGLISH, CHINESE = Language.choose("en"), Language.choose("zh")
 
 
 @pytest.mark.parametrize(
@@ -38,13 +41,14 @@ def test_figures(value: float | None, text: str) -> None:
     ],
 )
 def test_durations(seconds: float | None, text: str) -> None:
-    assert duration(seconds) == text
+    assert ENGLISH.duration(seconds) == text
 
 
 def test_small_words() -> None:
-    assert share(0.482) == "48.2 %"
-    assert (counted(1, "stage"), counted(2000, "step")) == ("1 stage", "2,000 steps")
-    assert (listed(["a"]), listed(["a", "b", "c"]), listed([])) == ("a", "a, b and c", "")
+    assert ENGLISH.share(0.482) == "48.2 %"
+    assert [ENGLISH.listed(words) for words in (["a"], ["a", "b", "c"], [])] == ["a", "a, b and c", ""]
+    assert CHINESE.listed(["甲", "乙", "丙"]) == "甲、乙和丙"
+    assert fixed(-3.14159) == "−3.14"
 
 
 def test_names_from_files_become_one_short_line() -> None:
@@ -53,21 +57,16 @@ def test_names_from_files_become_one_short_line() -> None:
     assert plain("中文") == "中文"
 
 
-def test_captions_say_what_is_seen() -> None:
-    words = caption("recon_rollout", 1200, "late", 8, ["truth", "model"] * 2)
-    assert words == (
-        "Recon rollout, latest, step 1,200. Rows from the top: truth, model, and so on. "
-        "Time runs to the right over 8 frames."
-    )
-    assert caption("recon", 0, "only", 0, []) == "Recon, step 0."
-
-
 def test_markdown_is_escaped_but_stays_readable() -> None:
-    assert escape("<b>|x|</b> [a](b)\n# `c`") == "&lt;b&gt;\\|x\\|&lt;/b&gt; \\[a\\](b) \\# \\`c\\`"
+    assert escape("<b>|x|</b> [a](b)\n# `") == "&lt;b&gt;\\|x\\|&lt;/b&gt; \\[a\\](b) \\# \\`"
+    assert escape("see `--follow`") == "see `--follow`"
+    assert escape("`<b>`") == "\\`&lt;b&gt;\\`"
     assert escape("footage/vizdoom_basic") == "footage/vizdoom_basic"
     assert escape(3) == 3
 
 
-def test_numbers_keep_their_units() -> None:
-    assert unbroken("52.1 % of 26.4 frames/s") == "52.1\N{NO-BREAK SPACE}% of 26.4\N{NO-BREAK SPACE}frames/s"
-    assert unbroken("5 seconds") == "5 seconds"
+def test_numbers_keep_their_units_and_html_is_escaped() -> None:
+    space = "\N{NO-BREAK SPACE}"
+    assert finished("52.1 % of 26.4 frames/s") == f"52.1{space}% of 26.4{space}frames/s"
+    assert finished("5 seconds") == "5 seconds"
+    assert finished("<b> `--follow` & more") == "&lt;b&gt; <code>--follow</code> &amp; more"

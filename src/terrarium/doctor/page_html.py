@@ -58,5 +58,5 @@ def finished(value: Any) -> Any:
     """Text as HTML: a number keeps its unit on the same line, `code` is marked; all else passes, escaped."""
     if type(value) is not str:
         return value
-    text = escape(UNIT.sub(NO_BREAK, value))
+    text = str(escape(UNIT.sub(NO_BREAK, value)))  # as Markup it would escape what the next line adds
     return Markup(CODE.sub(r"<code>\1</code>", text))  # noqa: S704 - escaped just now

@@ -74,7 +74,7 @@ def baseline(values_N: FloatArray, size: int) -> FloatArray:
     """A curve [N] through the medians of blocks, each smoothed with its neighbours: what noise rides on."""
     blocks = block_medians(values_N, size)
     centres = blocks.starts + np.diff(blocks.starts, append=values_N.size) / 2
-    return np.interp(np.arange(values_N.size) + 0.5, centres, smooth(blocks.medians))
+    return np.asarray(np.interp(np.arange(values_N.size) + 0.5, centres, smooth(blocks.medians)))
 
 
 def persistence(residuals_K: FloatArray) -> float:

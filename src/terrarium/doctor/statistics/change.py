@@ -120,4 +120,5 @@ def _fit(bases_TKB: FloatArray, values_K: FloatArray) -> tuple[FloatArray, Float
     turned_TBK = bases_TKB.transpose(0, 2, 1)
     grams_TBB = turned_TBK @ bases_TKB + 1e-9 * np.eye(bases_TKB.shape[-1])
     weights_TB1 = np.linalg.solve(grams_TBB, (turned_TBK @ values_K)[..., None])
-    return values_K - (bases_TKB @ weights_TB1)[..., 0], weights_TB1[:, 0, 0]
+    residuals_TK = values_K - (bases_TKB @ weights_TB1)[..., 0]
+    return residuals_TK, np.asarray(weights_TB1[:, 0, 0], dtype=np.float64)
