@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from terrarium.doctor.language import Language
 from terrarium.doctor.scores import MEASURES, ScoreLine, action_table, rollout, score_groups
 
-
 ENGLISH = Language.choose("en")
 
 
