@@ -266,6 +266,17 @@ def _verdict_line(verdict: dict[str, Any]) -> str:
 
 
 @main.command()
+@click.argument("run", type=FOLDER)
+@click.option("--timeout", default=300.0, show_default=True, help="Seconds to wait for a live run to leave.")
+def freeze(run: Path, timeout: float) -> None:
+    """Pin the checkpoint to fall back on in each stage, and stop a live run cleanly. Nothing is killed."""
+    from terrarium.run.freeze import freeze as freeze_run
+
+    for stage, fallback in freeze_run(_open(run), timeout).items():
+        click.echo(f"{stage}: " + (f"pinned {fallback.name}" if fallback else "no whole checkpoint to pin"))
+
+
+@main.command()
 @click.argument("paths", nargs=-1, type=FOLDER)
 @click.option("--out", type=FOLDER, help="Folder for the report; the run itself by default, if it is ours.")
 @click.option("--language", type=click.Choice(["en", "zh"]), help="Of the report; the locale's by default.")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -99,32 +101,34 @@ def test_a_run_is_held_or_not(run: RunFolder) -> None:
     assert is_held(run.path) is False
 
 
-def hold(run: RunFolder, manners: str) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(run.path), manners], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "held\n"
-    return process
+@contextmanager
+def held(run: RunFolder, manners: str) -> Iterator[subprocess.Popen[str]]:
+    """A process that holds the lock of a run; it is gone afterwards."""
+    command = [sys.executable, "-c", HOLDER, str(run.path), manners]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_a_live_run_is_asked_and_leaves(run: RunFolder, stage: StageFolder) -> None:
     commit(stage, 1, keep=1)
-    process = hold(run, "polite")
-    assert freeze(run, timeout=30) == {"dynamics": stage.checkpoint_path(1)}
-    assert process.wait(timeout=30) == 0
+    with held(run, "polite") as process:
+        assert freeze(run, timeout=30) == {"dynamics": stage.checkpoint_path(1)}
+        assert process.wait(timeout=30) == 0
     assert pinned(stage) == {"dynamics_step_1": "frozen"}
     assert not (run.path / STOP).exists()
 
 
 def test_one_that_does_not_leave_is_not_killed(run: RunFolder) -> None:
-    process = hold(run, "deaf")
-    with pytest.raises(RunError, match="still being trained"):
-        freeze(run, timeout=0.3)
-    time.sleep(0.1)
-    assert process.poll() is None
-    process.kill()
-    process.wait()
+    with held(run, "deaf") as process:
+        with pytest.raises(RunError, match="still being trained"):
+            freeze(run, timeout=0.3)
+        time.sleep(0.1)
+        assert process.poll() is None
 
 
 def test_a_dead_run_is_only_pinned(run: RunFolder, stage: StageFolder) -> None:

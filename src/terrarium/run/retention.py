@@ -67,9 +67,7 @@ def _probe_loss(path: Path) -> float | None:
 
 
 def retain(stage: StageFolder, fresh: Path, keep: int) -> None:
-    """Keep the newest `keep` valid checkpoints, the fresh one among them, and remove the older ones.
-
-    The best one and pinned ones stay in any case, and don't count.
+    """Keep the newest `keep` valid checkpoints, the fresh one among them, the best one and what is pinned.
 
     Damaged ones count for nothing, so that they never push out a valid one; those of another run or stage, or
     without a readable manifest, are not ours to remove. L1 will do for judging: L3 was passed at saving.
@@ -77,14 +75,14 @@ def retain(stage: StageFolder, fresh: Path, keep: int) -> None:
     Raises:
         OSError: the folder can't be written.
     """
-    kept, spared = 1, {fresh, best(stage), *(stage.checkpoints_path / name for name in pinned(stage))}
+    kept, spared = 1, {best(stage), *(stage.checkpoints_path / name for name in pinned(stage))}
     for path in reversed(list_checkpoints(stage)):
-        if path in spared:
+        if path == fresh:
             continue
         judgement = judge(path, level=1 if kept < keep else 0, run_id=stage.run_id, kind=stage.name)
         if kept < keep:
             kept += judgement.whole
-        elif (judgement.run_id, judgement.kind) == (stage.run_id, stage.name):
+        elif path not in spared and (judgement.run_id, judgement.kind) == (stage.run_id, stage.name):
             # renamed first: a kill while files are being deleted must leave no visible half
             path.rename(hidden_name(path, "removed"))
             disk.failpoint("commit:removed")
