@@ -8,6 +8,7 @@ Records lie in blocks of 32 KiB, framed as in LevelDB's log
 from __future__ import annotations
 
 import os
+import re
 import struct
 import zlib
 from collections import deque
@@ -34,11 +35,18 @@ ROWS_AT_ONCE = 10_000
 LAST_SUMMARIES = 100
 
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
+_FRAME = struct.Struct("<IHB")
+_SEEDS = {kind: zlib.crc32(bytes([kind])) for kind in (FULL, FIRST, MIDDLE, LAST)}
 HISTORY, SUMMARY, CONFIG, STATS, RUN = 2, 3, 5, 7, 17
 """Fields of a `Record`."""
 UPDATE, KEY, NESTED_KEY, VALUE = 1, 1, 2, 16
 """Of a record with items, and of an item."""
-_VALUE_TAG = b"\x82\x01"
+_STEP_TAG = 0x12  # of a history record; it repeats one of the items
+_HISTORY = re.compile(rb"(?:\x08[\x80-\xff]{0,9}[\x00-\x7f])?\x12([\x80-\xff]{0,4}[\x00-\x7f])")
+_PLAIN_ITEM = re.compile(
+    rb"\x0a[\x00-\x7f][\x0a\x12][\x01-\x7f]([ -~]+)\x82\x01[\x00-\x7f]([-+0-9.eENaInfity]+)"
+)
+_ITEM_OVERHEAD = 7  # bytes of an item beside its name and value
 
 
 def read_wandb(path: Path, table: Table) -> Facts:
@@ -77,6 +85,9 @@ def _take(record: bytes, facts: Facts, summaries: deque[bytes]) -> JsonObject:
     Raises:
         ValueError: it is not a whole message.
     """
+    history = _HISTORY.match(record)
+    if history and varint(record, history.start(1))[0] == len(record) - history.end():
+        return _row(record[history.end() :])
     for number, value in fields(record):
         if not isinstance(value, bytes):
             continue
@@ -102,21 +113,26 @@ def _take_run(record: bytes, facts: Facts) -> None:
 
 
 def _row(record: bytes) -> JsonObject:
-    """The numbers and texts of a history record; the straight way for items as W&B writes them."""
+    """The numbers and texts of a history record; the straight way where all items are plain numbers."""
+    found = _PLAIN_ITEM.findall(record)
+    size = sum([len(name) + len(value) for name, value in found]) + _ITEM_OVERHEAD * len(found)
+    rest = len(record) - size
+    if rest == 0 or (rest > 1 and record[size] == _STEP_TAG and record[size + 1] == rest - 2):
+        try:
+            return {name.decode(): float(value) for name, value in found}
+        except ValueError:
+            pass
+    return _any_row(record)
+
+
+def _any_row(record: bytes) -> JsonObject:
     row: JsonObject = {}
     for number, item in fields(record):
         if number != 1 or not isinstance(item, bytes):
             continue
-        length = item[1] if len(item) > 1 else 0
-        if item[:1] in b"\x0a\x12" and length < 0x80 and item[2 + length : 4 + length] == _VALUE_TAG:
-            name = item[2 : 2 + length].decode(errors="replace")
-            size, start = varint(item, 4 + length)
-            value = item[start : start + size]
-        else:
-            keys, value = _item(item)
-            name = "/".join(keys)
+        keys, value = _item(item)
         if len(value) <= LONGEST_VALUE:
-            row[name] = _value(value)
+            row["/".join(keys)] = _value(value)
     return row
 
 
@@ -170,6 +186,9 @@ def _records(path: Path, table: Table) -> Iterator[bytes]:
     """Whole records, joined from their fragments; damaged or torn ones are counted."""
     parts: list[bytes] = []
     for kind, data in _fragments(path, table):
+        if kind == FULL and not parts:
+            yield data
+            continue
         whole = kind == FULL or (kind == LAST and bool(parts))
         if parts and kind in (FULL, FIRST, 0):  # the record before was never finished
             table.lose(1 if kind else 0, sum(map(len, parts)))
@@ -202,17 +221,16 @@ def _fragments(path: Path, table: Table) -> Iterator[tuple[int, bytes]]:
                 return
 
 
-def _of_block(block: bytes, at: int, table: Table) -> Iterator[tuple[int, bytes]]:
-    size = len(block)
+def _of_block(block: bytes, at: int, table: Table) -> list[tuple[int, bytes]]:
+    size, found = len(block), list[tuple[int, bytes]]()
     while size - at >= FRAME:
-        crc, length, kind = struct.unpack_from("<IHB", block, at)
+        crc, length, kind = _FRAME.unpack_from(block, at)
         data = block[at + FRAME : at + FRAME + length]
-        seed = zlib.crc32(block[at + FRAME - 1 : at + FRAME])
-        if not FULL <= kind <= LAST or len(data) < length or zlib.crc32(data, seed) != crc:
+        if kind not in _SEEDS or len(data) < length or zlib.crc32(data, _SEEDS[kind]) != crc:
             table.lose(1, size - at)
-            yield 0, b""
-            return
-        yield kind, data
+            return [*found, (0, b"")]
+        found.append((kind, data))
         at += FRAME + length
     if size < BLOCK and at < size:  # a torn header at the end of the file
         table.lose(1, size - at)
+    return found
