@@ -10,7 +10,16 @@ from terrarium.doctor.detectors.loss_chance import WORSE
 from terrarium.doctor.detectors.loss_curve import loss_curve
 from terrarium.doctor.evidence import StageEvidence
 from terrarium.doctor.finding import Finding, Number, Severity
+from terrarium.doctor.history import FloatArray
 from terrarium.doctor.measures import loss_windows
+
+MISFIT = 0.12  # of chance: noise of the first rows, and terms beside the cross-entropy
+
+
+def _first(loss_N: FloatArray, expected: float) -> float:
+    """The first loss, or the level of the first few if that is nearer to what is expected."""
+    candidates = [float(np.median(loss_N[:rows])) for rows in (5, 1, 20)]
+    return min(candidates, key=lambda loss: abs(loss - expected))
 
 
 def loss_unit(stage: StageEvidence) -> Iterator[Finding]:
@@ -33,11 +42,11 @@ def loss_unit(stage: StageEvidence) -> Iterator[Finding]:
     if curve is None or known is None:
         return
     name, level = known
-    first = float(np.median(curve.loss[:5]))
-    factor = round(level / first) if first > level / 100 else 0
     accumulated = curve.plan.gradient_accumulation_steps
+    first = _first(curve.loss, level / (accumulated or 1))
+    factor = round(level / first) if first > level / 100 else 0
     misfit = first * factor / level - 1
-    sure = factor == accumulated and -0.06 <= misfit <= 0.12
+    sure = factor == accumulated and -MISFIT <= misfit <= MISFIT
     maybe = accumulated is None and name.startswith("ln ") and factor in (2, 4, 8) and abs(misfit) <= 0.04
     if factor < 2 or factor > 64 or not (sure or maybe):
         return
