@@ -95,6 +95,17 @@ def _loss_fell_after(stage: StageEvidence, step: float) -> bool | None:
     return bool(before.size) and curve.last < float(np.median(before)) - LOSS_FALLS
 
 
+def _loss_falls_since(stage: StageEvidence, step: float) -> bool:
+    """Whether the loss went on falling when a change of the gradients was over."""
+    curve = loss_curve(stage)
+    if curve is None:
+        return False
+    width = max(20, curve.count // 20)
+    row = int(np.searchsorted(curve.steps, step)) + width
+    after = curve.level[row : row + width]
+    return bool(after.size) and curve.last < float(np.median(after)) - LOSS_FALLS
+
+
 def gradient_vanishing(stage: StageEvidence) -> Iterator[Finding]:
     """No gradient reaches the parameters.
 
@@ -115,7 +126,7 @@ def gradient_vanishing(stage: StageEvidence) -> Iterator[Finding]:
     late = float(np.median(norm[-max(50, norm.size // 10) :]))
     shift = find_shift(np.log(np.maximum(norm, 1e-30)))
     fell = shift is not None and shift.after - shift.before <= math.log(GONE)
-    fell = fell and shift is not None and _loss_fell_after(stage, steps[shift.row]) is not True
+    fell = fell and shift is not None and not _loss_falls_since(stage, steps[shift.row])
     if late > NOTHING and not fell:
         return
     onset = shift.row if shift is not None and shift.after - shift.before <= math.log(GONE) else 0

@@ -16,6 +16,7 @@ NO_RATE = 1e-10  # nothing learns at this
 VANISHED = 1e-6  # of the peak: what a schedule reaches in its last row at the most
 TAIL_SHARE, LONG_TAIL = 0.05, 0.2  # of the rows
 OTHER = 1.25  # times the rate that was asked for
+MOSTLY, GENTLY = 0.3, 0.8  # of the rows above it, from which the rate then fell without a step
 BACK_UP = 1.5  # times the rate before a restart
 SAME = 0.05
 
@@ -108,6 +109,10 @@ def learning_rate_not_applied(stage: StageEvidence) -> Iterator[Finding]:
         now = float(np.median(rate[-10:]))
         if now > OTHER * asked:
             yield _not_applied(stage, now, asked, _since(steps, rate, OTHER * asked))
+            return
+        over = np.flatnonzero(rate > OTHER * asked)
+        if over.size >= MOSTLY * rate.size and rate[over[-1] + 1] >= GENTLY * rate[over[-1]]:
+            yield _not_applied(stage, float(rate.max()), asked, int(steps[over[0]]))
             return
         peak = float(rate.max())
         if 0 < peak < asked / OTHER and _had_its_peak(stage, steps, rate):

@@ -124,7 +124,17 @@ def _turn(steps_V: FloatArray, losses_V: FloatArray) -> Turn | None:
     real = last - low >= LEAST_RISE * max(abs(low), 1e-9) and score >= LEAST_SCORE and trend >= LEAST_TREND
     if not real or after.size < LEAST_AFTER or after.size < 0.1 * values.size:
         return None
-    return Turn(int(steps_V[blocks.row(place)]), low * size, last * size, score, trend)
+    turned = min(place, _turned(values, begin))
+    return Turn(int(steps_V[blocks.row(turned)]), low * size, last * size, score, trend)
+
+
+def _turned(values_K: FloatArray, begin: int) -> int:
+    """Where a rise that ends a series began: a line through the last places at a tenth and at 40 % of it."""
+    levels = smooth(values_K, 5 if values_K.size >= 30 else 3)
+    low = float(levels[begin:].min())
+    height = float(np.median(values_K[-max(2, values_K.size // 10) :])) - low
+    left, risen = (int(np.flatnonzero(levels <= low + share * height)[-1]) for share in (0.1, 0.4))
+    return max(begin, round(left - (risen - left) / 3))
 
 
 def _training(curve: LossCurve, step: int) -> tuple[float, float]:

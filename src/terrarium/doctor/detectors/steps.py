@@ -11,6 +11,7 @@ from terrarium.doctor.finding import Finding, Number, Severity
 from terrarium.doctor.history import FloatArray, History
 
 FEW_ROWS, FEW_SHARE = 10, 0.04  # fewer rows than the more of both: what a resume from a checkpoint costs
+ONCE_ROWS, ONCE_SHARE = 50, 0.1  # rows without a repeat, after which repeats are no habit of logging
 MANY_RETURNS = 20  # a run resumes a few times; two writers go back and forth
 GAP_TIMES = 10.0  # the usual distance between rows
 GAP_SHARE = 0.005  # of the run's steps
@@ -43,7 +44,7 @@ def steps_repeated(stage: StageEvidence) -> Iterator[Finding]:
     count, first, last = int(repeats.sum()), int(steps[repeats].min()), int(steps[repeats].max())
     returns = int(np.count_nonzero(np.diff(steps) < 0))
     two_writers = returns >= MANY_RETURNS and returns > 0.1 * count
-    if returns == 0 and not _clock_goes_back(history):
+    if returns == 0 and not (_clock_goes_back(history) or _begins_late(repeats)):
         return
     few = count < max(FEW_ROWS, FEW_SHARE * steps.size)
     yield Finding(
@@ -62,6 +63,12 @@ def steps_repeated(stage: StageEvidence) -> Iterator[Finding]:
         cause="two-writers" if two_writers else "resumed-from-an-earlier-step" if returns else "",
         actions=("run-one-launcher",) if two_writers else (),
     )
+
+
+def _begins_late(repeats_N: np.ndarray) -> bool:
+    """Whether rows came once for a good while before they came twice: micro-batches come in every step."""
+    begun = int(np.argmax(repeats_N))
+    return begun >= max(ONCE_ROWS, ONCE_SHARE * repeats_N.size)
 
 
 def _steps_with_loss(history: History) -> FloatArray:
