@@ -21,7 +21,7 @@ def codebook_collapses(run: Run) -> Truth:
     run.level = run.level + run.rng.uniform(0.05, 0.2) * float(run.level[row]) * fallen * (row > 0)
     return truth(
         "codebook-collapsed",
-        fair=("loss-drifting-up", "loss-not-learning", "loss-jump"),
+        fair=("loss-drifting-up", "loss-not-learning", "loss-jump", "loss-spike"),
         onsets=(run.step_at(row),),
     )
 
@@ -33,7 +33,7 @@ def actions_collapse(run: Run) -> Truth:
     left = run.rng.uniform(0, 0.015)
     set_actions(run, left + (run.rng.uniform(0.65, 0.95) - left) * (1 - fallen), 0.03)
     run.level = run.level + run.rng.uniform(0.03, 0.15) * float(run.level[row]) * fallen * (row > 0)
-    return truth("actions-collapsed", fair=("loss-drifting-up",), onsets=(run.step_at(row),))
+    return truth("actions-collapsed", fair=("loss-drifting-up", "loss-spike"), onsets=(run.step_at(row),))
 
 
 def entropy_swings(run: Run) -> Truth:

@@ -131,8 +131,9 @@ class LossCurve:
             return 0
         full = float(np.nanmax(self.rate))
         peak = int(np.argmax(self.rate >= 0.99 * full))
-        rising = peak <= WARM * self.count or peak >= 0.95 * self.count
-        return peak if rising and self.rate[np.isfinite(self.rate)][0] < 0.7 * full else 0
+        logged = self.rate[np.isfinite(self.rate)]
+        only_rises = peak >= 0.95 * self.count and bool((np.diff(logged) >= -0.01 * full).all())
+        return peak if (peak <= WARM * self.count or only_rises) and logged[0] < 0.7 * full else 0
 
     @property
     def guessing(self) -> tuple[str, float] | None:

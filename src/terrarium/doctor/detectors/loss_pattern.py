@@ -37,7 +37,7 @@ def loss_sawtooth(stage: StageEvidence) -> Iterator[Finding]:
     curve = loss_curve(stage)
     if curve is None:
         return
-    begin = max(curve.warm, curve.count // 20)
+    begin = max(curve.warm if curve.warm < curve.count // 2 else 0, curve.count // 20)
     period = find_period(curve.level[begin:])
     if period is None or not _real(period) or _follows_rate(curve, begin, period):
         return

@@ -21,6 +21,7 @@ LEAST_SCORE = 6.0  # standard deviations of the moves between neighbouring windo
 MOST_PLACES = 64
 PAUSE_SECONDS = 60.0
 PAUSE_TIMES = 30.0  # the usual time between rows
+FEW_PAUSES = 4
 LASTING_ROWS = 40  # a jump that is over sooner is a warm-up of caches and averages
 LASTING_SHARE = 0.01
 
@@ -56,11 +57,18 @@ def resumes(stage: StageEvidence, curve: LossCurve) -> dict[int, str]:
         pauses = np.diff(clock[curve.rows], prepend=np.nan)
         usual = float(np.nanmedian(pauses)) if np.isfinite(pauses).any() else math.nan
         limit = max(PAUSE_SECONDS, PAUSE_TIMES * usual) if usual > 0 else math.inf
-        long: NDArray[np.int64] = np.flatnonzero(pauses > limit)
+        long = _unusual(pauses, np.flatnonzero(pauses > limit))
         found |= {int(row): "pause" for row in sorted(long, key=lambda row: -pauses[row])[:MOST_PLACES]}
     for restart in (stage.history or curve.history).restarts[-MOST_PLACES:]:
         found[int(np.searchsorted(curve.steps, restart.step))] = restart.known_by
     return {row: how for row, how in sorted(found.items()) if 0 < row < curve.count}
+
+
+def _unusual(pauses_N: FloatArray, long_P: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The long pauses without those of a habit: many of one kind are for evaluation or saving."""
+    if long_P.size <= FEW_PAUSES:
+        return long_P
+    return long_P[pauses_N[long_P] > 3 * np.median(pauses_N[long_P])]
 
 
 def find_jumps(stage: StageEvidence, curve: LossCurve) -> list[Jump]:

@@ -22,6 +22,7 @@ MOST_POINTS = 200
 LEAST_RISE = 0.05  # of the validation loss
 LEAST_SCORE = 5.0
 LEAST_TREND = 2.5
+VALLEY = 0.15  # of the values: a wider one has no lowest place
 SLACK = 0.02  # by how much the training loss may rise over the same steps
 
 
@@ -129,12 +130,18 @@ def _turn(steps_V: FloatArray, losses_V: FloatArray) -> Turn | None:
 
 
 def _turned(values_K: FloatArray, begin: int) -> int:
-    """Where a rise that ends a series began: a line through the last places at a tenth and at 40 % of it."""
+    """Where a rise that ends a series began: a line through the last places at a tenth and at 40 % of it.
+
+    Of a rounded valley that is late; then half-way between it and the lowest place.
+    """
     levels = smooth(values_K, 5 if values_K.size >= 30 else 3)
     low = float(levels[begin:].min())
     height = float(np.median(values_K[-max(2, values_K.size // 10) :])) - low
     left, risen = (int(np.flatnonzero(levels <= low + share * height)[-1]) for share in (0.1, 0.4))
-    return max(begin, round(left - (risen - left) / 3))
+    line = max(begin, round(left - (risen - left) / 3))
+    lowest = begin + int(np.argmin(levels[begin:]))
+    near = 0 < line - lowest <= VALLEY * values_K.size
+    return (line + lowest) // 2 if near else line
 
 
 def _training(curve: LossCurve, step: int) -> tuple[float, float]:
