@@ -25,9 +25,10 @@ class _Sheet:
     waiting: list[list[str]] = field(default_factory=list)
     decimal_comma: bool = False
 
-    @property
-    def rows_at_once(self) -> int:
-        return min(ROWS_AT_ONCE, 1 + MOST_CELLS_AT_ONCE // len(self.header))
+    def add(self, row: list[str], table: Table) -> None:
+        self.waiting.append(row)
+        if len(self.waiting) >= ROWS_AT_ONCE or len(self.waiting) * len(row) >= MOST_CELLS_AT_ONCE:
+            self.flush(table)
 
     def flush(self, table: Table) -> None:
         rows, self.waiting = self.waiting, []
@@ -63,21 +64,18 @@ def read_csv(texts: Iterator[str], table: Table) -> None:
         sheet.waiting.append(sheet.header)
         sheet.header = [""] * len(sheet.header)
     sheet.header = _distinct(sheet.header)
+    width = len(sheet.header)
     for line in texts:
-        row = (
-            line.rstrip("\r\n").split(delimiter)
-            if '"' not in line and delimiter != " "
-            else _split(line, delimiter)
-        )
+        plain = '"' not in line and delimiter != " "
+        row = line.rstrip("\r\n").split(delimiter) if plain else _split(line, delimiter)
         if row and row[0][:1] in _LETTERS and looks_like_header(line):
             sheet.flush(table)
             sheet.header = _distinct(_split(line, delimiter))
-        elif len(row) == len(sheet.header) or (
-            row and not any(row[len(sheet.header) :]) and len(row) > len(sheet.header)
-        ):
-            sheet.waiting.append(row[: len(sheet.header)])
-            if len(sheet.waiting) >= sheet.rows_at_once:
-                sheet.flush(table)
+            width = len(sheet.header)
+        elif len(row) == width:
+            sheet.add(row, table)
+        elif len(row) > width and not any(row[width:]):
+            sheet.add(row[:width], table)
         else:
             table.lose(1, len(line.encode(errors="replace")))
     sheet.flush(table)

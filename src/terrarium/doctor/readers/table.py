@@ -153,7 +153,8 @@ def numbers(values: Iterable[Any], name: str = "") -> FloatArray:
         name: the column's: one of a time may hold dates in ISO 8601, which become seconds since 1970.
     """
     values = list(values)
-    if set(map(type, values)) <= {int, float, type(None)}:
+    types = set(map(type, values))
+    if types <= {int, float, type(None)}:
         try:
             floats = np.array(values, dtype=np.float64)
         except OverflowError:
@@ -164,7 +165,20 @@ def numbers(values: Iterable[Any], name: str = "") -> FloatArray:
             return floats
     known = recognise(name)
     is_time = known is not None and known[0] == "timestamp"
-    return np.array([_number(value, is_time) for value in values], dtype=np.float64)
+    floats = _plain_texts(values) if types <= {str, type(None)} else None
+    if floats is None:
+        return np.array([_number(value, is_time) for value in values], dtype=np.float64)
+    for index in np.flatnonzero(~np.isfinite(floats)).tolist():
+        floats[index] = _number(values[index], is_time)
+    return floats
+
+
+def _plain_texts(values: list[str | None]) -> FloatArray | None:
+    """Texts that all spell a number or are blank, NaN for blanks; None where one is anything else."""
+    try:
+        return np.array([float(value) if value else math.nan for value in values], dtype=np.float64)
+    except ValueError:
+        return None
 
 
 def _number(value: Any, is_time: bool) -> float:
