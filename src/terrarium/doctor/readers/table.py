@@ -155,22 +155,24 @@ def numbers(values: Iterable[Any], name: str = "") -> FloatArray:
     values = list(values)
     types = set(map(type, values))
     if types <= {int, float, type(None)}:
-        try:
-            floats = np.array(values, dtype=np.float64)
-        except OverflowError:
-            pass
-        else:
-            for index in np.flatnonzero(~np.isfinite(floats)):
-                floats[index] = _number(values[index], False)
-            return floats
+        floats = _plain_numbers(values)
+    else:
+        floats = _plain_texts(values) if types <= {str, type(None)} else None
     known = recognise(name)
     is_time = known is not None and known[0] == "timestamp"
-    floats = _plain_texts(values) if types <= {str, type(None)} else None
     if floats is None:
         return np.array([_number(value, is_time) for value in values], dtype=np.float64)
     for index in np.flatnonzero(~np.isfinite(floats)).tolist():
         floats[index] = _number(values[index], is_time)
     return floats
+
+
+def _plain_numbers(values: list[float | None]) -> FloatArray | None:
+    """Numbers, NaN for None; None where one is too large for a float."""
+    try:
+        return np.array(values, dtype=np.float64)
+    except OverflowError:
+        return None
 
 
 def _plain_texts(values: list[str | None]) -> FloatArray | None:
