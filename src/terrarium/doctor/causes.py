@@ -71,6 +71,10 @@ UPSTREAM: dict[str, tuple[str, ...]] = {
     "dynamics": ("video_tokenizer", "latent_actions"),
 }
 SHOWN_DOWNSTREAM = "picture-"  # what a later stage draws is drawn through the tokenizer
+FELT_DOWNSTREAM = ("loss-not-finite", "loss-constant", "loss-not-learning", "upstream-unsound")
+"""What training on the results of an ill stage can come to; a rising loss is the later stage's own."""
+
+ILL_UPSTREAM = (*ILL_LOSSES, "codebook-collapsed", "actions-collapsed")
 ORDER_OF_FAMILIES = (
     "learning-rate",
     "loss",
@@ -138,16 +142,23 @@ def _cause(place: int, findings: Sequence[Finding], lengths: dict[str, float]) -
         for other, cause in enumerate(findings):
             if cause.code == code and cause.stage == effect.stage and _may_explain(cause, effect, lengths):
                 return other
-    if effect.code.startswith(SHOWN_DOWNSTREAM):
-        for stage in UPSTREAM.get(effect.stage or "", ()):
-            for other, cause in enumerate(findings):
-                if cause.stage == stage and cause.severity is Severity.CRITICAL and _is_upstream(cause):
-                    return other
+    return _cause_upstream(effect, findings)
+
+
+def _cause_upstream(effect: Finding, findings: Sequence[Finding]) -> int | None:
+    shown = effect.code.startswith(SHOWN_DOWNSTREAM)
+    if not shown and effect.code not in FELT_DOWNSTREAM:
+        return None
+    for stage in UPSTREAM.get(effect.stage or "", ()):
+        for other, cause in enumerate(findings):
+            if cause.stage == stage and _explains_downstream(cause, shown):
+                return other
     return None
 
 
-def _is_upstream(cause: Finding) -> bool:
-    return cause.code.startswith(SHOWN_DOWNSTREAM) or cause.code in (*ILL_LOSSES, "codebook-collapsed")
+def _explains_downstream(cause: Finding, shown: bool) -> bool:
+    told = cause.code in ILL_UPSTREAM or (shown and cause.code.startswith(SHOWN_DOWNSTREAM))
+    return told and cause.severity is Severity.CRITICAL
 
 
 def _may_explain(cause: Finding, effect: Finding, lengths: dict[str, float]) -> bool:

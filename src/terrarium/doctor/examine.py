@@ -119,6 +119,14 @@ ORDER_OF_ACTIONS = (
 )
 
 
+def _goes_with_its_cause(finding: Finding, findings: tuple[Finding, ...]) -> bool:
+    """Whether curing its cause cures a finding too: a stage that was trained on an ill one stays as it is."""
+    if finding.caused_by is None:
+        return False
+    cause = findings[finding.caused_by]
+    return cause.severity is not Severity.INFO and cause.stage == finding.stage
+
+
 def next_actions(findings: tuple[Finding, ...]) -> tuple[tuple[str, int], ...]:
     """What to do next, as (code, place of the finding that asks for it), in the order of doing.
 
@@ -127,7 +135,7 @@ def next_actions(findings: tuple[Finding, ...]) -> tuple[tuple[str, int], ...]:
     """
     first: dict[str, int] = {}
     for place, finding in enumerate(findings):
-        if finding.caused_by is not None and findings[finding.caused_by].severity is not Severity.INFO:
+        if _goes_with_its_cause(finding, findings):
             continue
         for action in finding.actions:
             first.setdefault(action, place)

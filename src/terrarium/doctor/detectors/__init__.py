@@ -42,6 +42,7 @@ from terrarium.doctor.detectors.pictures import (
     picture_stripes,
     picture_tiles,
 )
+from terrarium.doctor.detectors.stages import upstream_unsound
 from terrarium.doctor.detectors.stalls import run_stalled, run_unfinished
 from terrarium.doctor.detectors.steps import rows_damaged, steps_missing, steps_repeated
 from terrarium.doctor.detectors.throughput import device_idle, throughput_dropped
@@ -99,6 +100,7 @@ STAGE_DETECTORS: tuple[StageDetector, ...] = (
 RUN_DETECTORS: tuple[RunDetector, ...] = (
     run_stalled,
     run_unfinished,
+    upstream_unsound,
 )
 
 

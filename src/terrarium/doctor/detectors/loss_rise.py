@@ -27,6 +27,7 @@ LEAST_SHIFT_ROWS = 30
 LEAST_TREND = 4.0  # normal score of Mann-Kendall
 TALL = math.log(2)  # a loss that doubles
 HUGE = math.log(3)
+STILL_UP = 0.4  # of the height, in the very last rows
 HABIT = 1.5  # times the highest earlier rise that came back: what a rise must exceed to be news
 EARLY = 0.1  # of the blocks: a rise that begins within may follow a descent too short for them
 SHORT_RUN = 300  # rows; below, only what nobody could miss
@@ -200,7 +201,7 @@ def _real(curve: LossCurve, rise: Rise, after: FloatArray) -> bool:
     tall = rise.height >= TALL and rise.trend >= LEAST_SCORE / 2
     if rise.height < LEAST_RISE or rise.score < LEAST_SCORE / (2 if tall else 1) or after.size < 3:
         return False
-    if _expected(curve, rise, after) or _usual(curve, rise):
+    if _expected(curve, rise, after) or _usual(curve, rise) or _is_back(curve, rise):
         return False
     if curve.count < SHORT_RUN and not (rise.way is Way.DIVERGING and rise.height >= TALL):
         return False
@@ -219,6 +220,12 @@ def _real(curve: LossCurve, rise: Rise, after: FloatArray) -> bool:
 def _usual(curve: LossCurve, rise: Rise) -> bool:
     """Whether the loss has risen nearly as far before, and came back."""
     return rise.height < TALL and HABIT * _earlier_rise(curve, rise.row) >= rise.height
+
+
+def _is_back(curve: LossCurve, rise: Rise) -> bool:
+    """Whether the very last rows are nearly where the loss was before: a spike that is over just now."""
+    end = float(np.median(curve.level[-max(8, curve.blocks.size // 2) :]))
+    return end < rise.low + STILL_UP * rise.height
 
 
 def _earlier_rise(curve: LossCurve, row: int) -> float:

@@ -1,0 +1,113 @@
+"""Every code with patients: evidence in which it must be said, and evidence in which it must not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import loss_laws
+import numpy as np
+from PIL import Image
+
+from patients import codes, gradients, pace, painters, rates, scenes
+from patients.courses import Maker
+from terrarium.doctor.evidence import Checkpoint, Evidence, Kind, Liveness, Picture, Plan, StageEvidence
+from terrarium.doctor.history import History
+from terrarium.doctor.looks import pair
+
+SICK: dict[str, dict[str, Maker]] = codes.SICK | rates.SICK | gradients.SICK | pace.SICK
+HEALTHY: dict[str, Maker] = codes.HEALTHY | rates.HEALTHY | gradients.HEALTHY | pace.HEALTHY
+FLAWS = {
+    "checkpoint-empty": "empty",
+    "checkpoint-damaged": "damaged",
+    "checkpoint-not-finite": "not-finite",
+    "checkpoint-zero": "all-zero",
+    "checkpoint-wrong-step": "wrong-step",
+    "checkpoint-hostile": "hostile",
+    "checkpoint-foreign": "foreign",
+    "checkpoint-newest-unusable": "damaged",
+}
+ILL_SCENES, WELL_SCENES = ("tile_world", "corridor"), ("cave", "platformer", "title", "pong")
+
+
+def sick(code: str, seed: int) -> Iterator[Evidence]:
+    """Runs of which a code must be said."""
+    for maker in SICK.get(code, {}).values():
+        yield alone(maker(np.random.default_rng(seed)).stage)
+    for law in loss_laws.SICK.values():
+        made = law(seed)
+        if code in made.codes[:1]:
+            yield alone(made.stage)
+    if code in FLAWS:
+        yield alone(saved(("", "", FLAWS[code])))
+    for change in painters.ILL.get(code, ()):
+        yield from (alone(drawn(change, scene, seed)) for scene in ILL_SCENES)
+    if code == "run-unfinished":
+        yield replace(alone(trained(400, 1000)), liveness=Liveness(False, "lock-free"))
+    if code == "upstream-unsound":
+        yield built_on(trained(2000, 2000, still=True))
+
+
+def healthy(code: str, seed: int) -> Iterator[Evidence]:
+    """Runs of which a code must not be said, or only as information."""
+    if code in SICK:
+        yield from (alone(maker(np.random.default_rng(seed)).stage) for maker in HEALTHY.values())
+    if code.startswith(("loss-", "overfitting")):
+        yield from (alone(law(seed).stage) for law in loss_laws.HEALTHY.values())
+    if code in FLAWS:
+        yield alone(saved(("", "", "")))
+    if code in painters.ILL:
+        yield from (alone(drawn(change, scene, seed)) for change in painters.HEALTHY for scene in WELL_SCENES)
+    if code == "run-unfinished":
+        yield replace(alone(trained(1000, 1000)), liveness=Liveness(False, "lock-free"))
+        yield replace(alone(trained(400, 1000)), liveness=Liveness(True, "lock-held", 1.0))
+    if code == "upstream-unsound":
+        yield built_on(trained(2000, 2000))
+
+
+def alone(stage: StageEvidence) -> Evidence:
+    """A run of one stage."""
+    return Evidence(Path("run"), stage.kind, stages={stage.name: stage})
+
+
+def built_on(tokenizer: StageEvidence) -> Evidence:
+    """A run of a tokenizer and a healthy dynamics."""
+    return Evidence(Path("run"), stages={"video_tokenizer": tokenizer, "dynamics": trained(2000, 2000)})
+
+
+def trained(rows: int, planned: int, *, still: bool = False) -> StageEvidence:
+    """A stage with a loss that falls, or always is the same."""
+    step = np.arange(rows, dtype=np.float64)
+    noise = np.random.default_rng(rows).standard_normal(rows)
+    loss = np.full(rows, 0.1) if still else (0.1 + np.exp(-step / 200)) * np.exp(0.03 * noise)
+    history = History({"step": step, "runtime": step, "loss": loss})
+    return StageEvidence("video_tokenizer", source="history.csv", plan=Plan(steps=planned), history=history)
+
+
+def saved(flaws: tuple[str, ...]) -> StageEvidence:
+    """A stage with a checkpoint for each flaw; "" is a whole one."""
+    checkpoints = tuple(
+        Checkpoint(1000 * (place + 1), f"step_{1000 * (place + 1)}", -1 if flaw else 3, 3, not flaw, flaw)
+        for place, flaw in enumerate(flaws)
+    )
+    return StageEvidence("dynamics", Kind.TREE, checkpoints=checkpoints)
+
+
+@cache
+def drawn(change: painters.Change, scene: str, seed: int) -> StageEvidence:
+    """A stage whose last two pictures were changed so."""
+    rng = np.random.default_rng(seed)
+    pictures = []
+    for step in (6000, 8000):
+        truth = scenes.clips(scene, seed + step, count=2)
+        model = change(truth, rng)
+        pairs = tuple(pair(_grey(t), _grey(m)) for t, m in zip(truth, model, strict=True))
+        path = Path(f"prediction_step_{step}.png")
+        pictures.append(Picture("dynamics", "prediction", step, path, pairs=pairs))
+    return StageEvidence("dynamics", Kind.TREE, pictures=tuple(pictures))
+
+
+def _grey(frames_THWC: scenes.Frames) -> np.ndarray:
+    return np.stack([np.asarray(Image.fromarray(frame).convert("L"), np.float32) for frame in frames_THWC])
