@@ -38,6 +38,7 @@ TINY = (
     "dynamics.head_layers=1",
     "dynamics.context_frames=3",
     "dynamics.checkpoint_every=3",
+    "gates.play=false",  # to score takes longer than to train
     "evaluate.clips=4",
     "evaluate.frames=64",
     "evaluate.horizons=[1,4]",

@@ -97,9 +97,10 @@ def demo(
         finished = _train(run, None if begun else data, config, progress, "demo")
         if finished is None:
             return
-        from terrarium.pipeline import score
+        from terrarium.pipeline import known_scores, score
 
-        score(finished, progress)
+        if known_scores(finished) is None:
+            score(finished, progress)
         progress.say(f"report: {finished.path / 'report.html'}")
     if not no_play:
         _play(finished, "127.0.0.1", port)
@@ -168,7 +169,16 @@ def ingest(paths: tuple[Path, ...], out: Path, size: str, rate: float, seed: int
 @click.option("--run", type=FOLDER, help="Folder of the run; a new one in results/ by default.")
 @click.option("--preset", help="quick (the default), small or base.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a setting.")
-def train(data: Path | None, run: Path | None, preset: str | None, assignments: tuple[str, ...]) -> None:
+@click.option("--no-gates", is_flag=True, help="Train without asking the doctor.")
+@click.option("--no-heal", is_flag=True, help="Stop where the doctor finds a stage critical; treat nothing.")
+def train(
+    data: Path | None,
+    run: Path | None,
+    preset: str | None,
+    assignments: tuple[str, ...],
+    no_gates: bool,
+    no_heal: bool,
+) -> None:
     """Train the three stages. The same command again resumes where it was stopped."""
     from terrarium.progress import ConsoleProgress
 
@@ -176,7 +186,9 @@ def train(data: Path | None, run: Path | None, preset: str | None, assignments: 
         raise UsageError("nothing says what to train on", "Give --data DATASET, or --run DIR to resume.")
     config = _config(run, preset, assignments)
     with ConsoleProgress() as progress:
-        finished = _train(run or _new_run(), data, config, progress, "train")
+        finished = _train(
+            run or _new_run(), data, config, progress, "train", gates=not no_gates, heal=not no_heal
+        )
     if finished is not None:
         click.echo(f"report: {finished.path / 'report.html'}")
 
@@ -360,14 +372,21 @@ def _open(run: Path) -> RunFolder:
 
 
 def _train(
-    run: Path, data: Path | None, config: Config | None, progress: ConsoleProgress, verb: str
+    run: Path,
+    data: Path | None,
+    config: Config | None,
+    progress: ConsoleProgress,
+    verb: str,
+    *,
+    gates: bool = True,
+    heal: bool = True,
 ) -> RunFolder | None:
     """The trained run, or None where it was asked to stop before the end."""
     from terrarium.pipeline import train as train_run
     from terrarium.train.loop import Interrupted
 
     try:
-        return train_run(run, data, config, progress)
+        return train_run(run, data, config, progress, gates=gates, heal=heal)
     except Interrupted as stopped:
         progress.say(f"{stopped}. Go on with: terrarium {verb} --run {run}")
         return None

@@ -49,6 +49,7 @@ class StageConfig(Section):
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
     checkpoint_every: Count = 100
     picture_every: Count = 200
+    gate_every: Count = Field(50, description="steps between two questions to the doctor")
     keep_checkpoints: Count = 3
     failed_saves: Count = Field(3, description="saves that may fail in a row before training stops")
 
@@ -138,6 +139,19 @@ class EvaluateConfig(Section):
     inverse_model_steps: Annotated[int, Field(ge=0)] = 400
 
 
+class GatesConfig(Section):
+    """What is done where the doctor finds a stage critical, and what the finished world must show."""
+
+    retries: Annotated[int, Field(ge=0, le=100)] = Field(3, description="times that a stage may be set back")
+    trial_steps: Count = Field(100, description="most steps that are taken again to try a cause")
+    trial_gain: Fraction = Field(
+        0.03, description="share of the loss that a lower rate must gain to be believed"
+    )
+    play: bool = Field(True, description="whether a trained world is held against the next two")
+    least_delta_psnr: float = Field(0.0, description="dB; the lower end of ΔPSNR's interval must be above it")
+    least_gain: float = Field(0.0, description="dB; roll-outs must be above the copied last frame by more")
+
+
 class Config(Section):
     """Everything that decides what a run becomes, apart from its footage."""
 
@@ -149,6 +163,7 @@ class Config(Section):
     latent_actions: LatentActionsConfig
     dynamics: DynamicsConfig
     evaluate: EvaluateConfig = EvaluateConfig()
+    gates: GatesConfig = GatesConfig()
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -169,6 +184,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "decoder_width": 96,
             "checkpoint_every": 500,
             "picture_every": 1000,
+            "gate_every": 200,
             "warmup_steps": 200,
             "ema_decay": 0.999,
         },
@@ -180,6 +196,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "width": 48,
             "checkpoint_every": 500,
             "picture_every": 1000,
+            "gate_every": 200,
             "warmup_steps": 200,
             "ema_decay": 0.999,
         },
@@ -194,6 +211,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "head_layers": 3,
             "checkpoint_every": 500,
             "picture_every": 1000,
+            "gate_every": 200,
             "warmup_steps": 400,
             "ema_decay": 0.999,
         },
@@ -209,6 +227,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "decoder_width": 128,
             "checkpoint_every": 1000,
             "picture_every": 2500,
+            "gate_every": 500,
             "warmup_steps": 500,
             "ema_decay": 0.999,
         },
@@ -221,6 +240,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "motion_size": 32,
             "checkpoint_every": 1000,
             "picture_every": 2500,
+            "gate_every": 500,
             "warmup_steps": 500,
             "ema_decay": 0.999,
         },
@@ -236,6 +256,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "context_frames": 16,
             "checkpoint_every": 1000,
             "picture_every": 2500,
+            "gate_every": 500,
             "warmup_steps": 1000,
             "ema_decay": 0.9995,
         },

@@ -7,6 +7,8 @@ TerrariumError
 │   └── RefusedStateError   a state that must not be saved: empty, not finite, not the model
 ├── RunError            a run folder that is missing, foreign, locked or of another configuration
 ├── TrainingError       a step that can't be taken: a loss or a gradient that is not finite
+│   └── OutOfMemoryError    a step that found no room
+├── HealthError         a stage that the doctor finds critical, and that nothing cured
 ├── PlayError           a world that can't be served: a busy port, a bad address
 └── MissingExtraError   an optional package that is not installed
 """
@@ -57,6 +59,14 @@ class RunError(TerrariumError):
 
 class TrainingError(TerrariumError):
     """A step that can't be taken: a loss or a gradient that is not finite."""
+
+
+class OutOfMemoryError(TrainingError):
+    """A step that found no room in memory."""
+
+
+class HealthError(TerrariumError):
+    """A stage that the doctor finds critical, and that nothing cured."""
 
 
 class PlayError(TerrariumError):

@@ -17,8 +17,11 @@ from terrarium.config import Config, from_tree
 from terrarium.data.dataset import Dataset
 from terrarium.data.tokens import TokenStore
 from terrarium.doctor import write_report
-from terrarium.errors import DataError, RunError
+from terrarium.doctor.finding import Verdict
+from terrarium.errors import CheckpointError, DataError, RunError
 from terrarium.evaluate import evaluate, open_footage
+from terrarium.healing import DoctorGate, shortfalls
+from terrarium.healing.decisions import Decision, What, write_down
 from terrarium.models.build import (
     load_latent_actions,
     load_tokenizer,
@@ -50,7 +53,15 @@ if TYPE_CHECKING:
     from terrarium.progress import ConsoleProgress
 
 
-def train(run_path: Path, data: Path | None, config: Config | None, progress: ConsoleProgress) -> RunFolder:
+def train(
+    run_path: Path,
+    data: Path | None,
+    config: Config | None,
+    progress: ConsoleProgress,
+    *,
+    gates: bool = True,
+    heal: bool = True,
+) -> RunFolder:
     """Train the three stages of a run, or go on with them; the report is written in the end.
 
     Args:
@@ -58,8 +69,11 @@ def train(run_path: Path, data: Path | None, config: Config | None, progress: Co
         data: the dataset; may be left out where the run exists.
         config: likewise; what is given must be what the run was started with.
         progress: is told how it goes.
+        gates: whether the doctor is asked, now and then and in the end.
+        heal: whether what he finds is treated; otherwise it stops training.
 
     Raises:
+        HealthError: a stage is critical, and nothing cured it.
         RunError: the run is another's, or was started with something else.
         TerrariumError: whatever else keeps training from going on; what was done is kept.
     """
@@ -75,10 +89,30 @@ def train(run_path: Path, data: Path | None, config: Config | None, progress: Co
                 folder = run.stage(name)
                 if not stage_is_trained(folder):
                     stage, parents = build_stage(run, name, config, dataset, device, progress)
-                    _train(stage, folder, config, progress, parents)
+                    gate = DoctorGate(stage, folder, config, heal=heal, say=progress.say) if gates else None
+                    _train(stage, folder, config, progress, parents, gate)
+            if gates and config.gates.play:
+                ask_at_play_gate(run, config, progress)
         finally:
             write_report(run.path)
     return run
+
+
+def ask_at_play_gate(run: RunFolder, config: Config, progress: ConsoleProgress) -> None:
+    """Hold the finished world against what its configuration asks; scores it where that was not done."""
+    found = shortfalls(known_scores(run) or evaluate(run, progress=progress.say), config.gates)
+    folder = run.stage("dynamics")
+    verdict = Verdict.WATCH if found else Verdict.NORMAL
+    write_down(folder, Decision(config.dynamics.steps, What.CONTINUE, verdict, reason="; ".join(found)))
+    progress.say(f"the play gate is not passed: {'; '.join(found)}" if found else "the play gate is passed")
+
+
+def known_scores(run: RunFolder) -> dict[str, object] | None:
+    """The scores of a run, if they are of the checkpoints that it has now."""
+    path = run.path / "scores.json"
+    scores = read_json(path) if path.exists() else None
+    current = {stage.name: trained_checkpoint(stage).name for stage in run.stages()}
+    return scores if isinstance(scores, dict) and scores.get("checkpoints") == current else None
 
 
 def score(run: RunFolder, progress: ConsoleProgress) -> dict[str, object]:
@@ -252,7 +286,12 @@ def build_stage(
 
 
 def _train(
-    stage: Stage, folder: StageFolder, config: Config, progress: ConsoleProgress, parents: list[Path]
+    stage: Stage,
+    folder: StageFolder,
+    config: Config,
+    progress: ConsoleProgress,
+    parents: list[Path],
+    gate: DoctorGate | None,
 ) -> None:
     folder.create()
     write_json(
@@ -271,7 +310,18 @@ def _train(
             **describe_model(stage.model),
         },
     )
-    train_stage(stage, folder, config, progress)
+    train_stage(stage, folder, config, progress, gate)
+    if gate is not None:
+        _refuse_unproven(prove_probe(stage, folder, config, trained_checkpoint(folder)))
+
+
+def _refuse_unproven(proof: Proof) -> None:
+    """A stage is done when its last checkpoint has been used (L4), not when it has been written."""
+    if proof.holds is False:
+        raise CheckpointError(
+            f"{proof.path} does not do what it did when it was saved: {proof.reason}",
+            "Resume: the checkpoint before it is taken if this one is moved away.",
+        )
 
 
 def _sha256(checkpoint: Path) -> str:

@@ -65,6 +65,19 @@ def write_durably(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def append_durably(path: Path, content: bytes) -> None:
+    """Add to the end of a file, made if need be, and wait until the disk has it.
+
+    Raises:
+        OSError: the disk is full or can't be written; a part of it may be left.
+    """
+    with path.open("ab") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(path.parent)
+
+
 def temporary_name(path: Path) -> Path:
     """The hidden neighbour that a file is written to before it is renamed to `path`."""
     return path.with_name(f".{path.name.removeprefix('.')}.{os.getpid()}.tmp")

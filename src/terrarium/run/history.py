@@ -165,7 +165,7 @@ class History:
             file.seek(-1, os.SEEK_END)
             ended = file.read() == b"\n"
         if not ended:
-            _append_durably(self._path, b"\n")
+            disk.append_durably(self._path, b"\n")
 
     def _mend(self) -> None:
         """Leave whole, growing rows only, and stand ready behind the last one."""
@@ -185,7 +185,9 @@ class History:
         if moved:
             note = {"reason": reason, "discarded_at": disk.now()}
             self._begin_move()
-            _append_durably(self._discarded_path, b"".join(disk.dump_json({**row, **note}) for row in moved))
+            disk.append_durably(
+                self._discarded_path, b"".join(disk.dump_json({**row, **note}) for row in moved)
+            )
             disk.failpoint("take_back:discarded")
             disk.write_atomically(self._path, b"".join(line + b"\n" for line in kept))
             disk.failpoint("take_back:history")
@@ -231,14 +233,6 @@ class History:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
-
-
-def _append_durably(path: Path, content: bytes) -> None:
-    with path.open("ab") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    disk.sync_folder(path.parent)
 
 
 def _torn(line: bytes) -> dict[str, object]:

@@ -32,12 +32,13 @@ def write_latest(stage: StageFolder, checkpoint: Path | None) -> None:
 
 
 def pin(stage: StageFolder, name: str, why: str) -> None:
-    """Let retention never remove a checkpoint.
+    """Let retention never remove a checkpoint; what was pinned for the same reason is let go.
 
     Raises:
         RunError: the folder can't be written.
     """
-    write_json(stage.checkpoints_path / PINNED, {**pinned(stage), name: why})
+    others = {each: reason for each, reason in pinned(stage).items() if reason != why}
+    write_json(stage.checkpoints_path / PINNED, {name: why, **others})
 
 
 def pinned(stage: StageFolder) -> dict[str, str]:

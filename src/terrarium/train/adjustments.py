@@ -6,6 +6,7 @@ after a roll-back resumes with the rate that the roll-back chose.
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,14 @@ class Adjustment:
         rate_factor: the learning rate is multiplied by it, from there on.
         skip_batches: so many batches are passed over there.
         reason: what it was done for.
+        accumulation_factor: a batch is cut into so many times as many micro-batches, from there on.
     """
 
     from_step: int
     rate_factor: float = 1.0
     skip_batches: int = 0
     reason: str = ""
+    accumulation_factor: int = 1
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,10 @@ class Adjustments:
         """The number of the batch that a step is taken on."""
         return step + sum(each.skip_batches for each in self.made if step >= each.from_step)
 
+    def accumulation_factor(self, step: int) -> int:
+        """How many times as many micro-batches a step is taken in."""
+        return math.prod(each.accumulation_factor for each in self.made if step >= each.from_step)
+
     def and_then(self, adjustment: Adjustment) -> Adjustments:
         """With one more; those that were to begin beyond it are forgotten, for those steps are taken anew."""
         kept = tuple(each for each in self.made if each.from_step <= adjustment.from_step)
@@ -101,5 +108,7 @@ def _parse(entry: Any, path: Path) -> Adjustment:
             "skip_batches": int(skip),
             "reason": str(reason),
         } if step >= 0 and 0 < factor <= 1 and skip >= 0:
-            return Adjustment(step, float(factor), skip, reason)
+            parts = entry.get("accumulation_factor", 1)
+            if isinstance(parts, int) and parts >= 1:
+                return Adjustment(step, float(factor), skip, reason, parts)
     raise RunError(f"{path} is damaged: {str(entry)[:80]!r} is no adjustment")

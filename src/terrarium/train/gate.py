@@ -15,7 +15,7 @@ class Gate(Protocol):
         """After so many steps: None to go on, or where to go back to and what to change.
 
         Raises:
-            TrainingError: training must not go on.
+            TerrariumError: training must not go on.
         """
         ...
 
@@ -23,7 +23,7 @@ class Gate(Protocol):
         """A step was refused: where to go back to and what to change.
 
         Raises:
-            TrainingError: training must not go on.
+            TerrariumError: training must not go on.
         """
         ...
 

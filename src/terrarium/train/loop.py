@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from terrarium.config import Config, StageConfig
 from terrarium.data.loader import Prefetcher
-from terrarium.errors import CheckpointError, TrainingError
+from terrarium.errors import CheckpointError, OutOfMemoryError, TrainingError
 from terrarium.models.step_result import StepResult
 from terrarium.run.checkpoint import recover
 from terrarium.run.folder import StageFolder
@@ -100,14 +100,15 @@ def _train(stage: Stage, folder: StageFolder, config: Config, progress: Progress
                 if state.step % stage.config.picture_every == 0 or is_last(state, stage.config):
                     save_picture(stage.draw(state.average), folder, state.step)
                 stop = interruption.asked or ("asked to stop" if is_asked_to_stop(folder.path.parent) else "")
+                # the gate before the save: what it finds critical is not kept
+                if not stop and (back := gate.ask(state.step, last=is_last(state, stage.config))) is not None:
+                    raise _SetBack(back)
                 if stop or state.step % stage.config.checkpoint_every == 0 or is_last(state, stage.config):
                     history.sync()
                     saver.save(lambda: take_snapshot(state, stage, config))
                 if stop:
                     saver.finish()
                     raise Interrupted(f"{stop} at step {state.step} of {stage.name}: saved")
-                if (adjustment := gate.ask(state.step, last=is_last(state, stage.config))) is not None:
-                    raise _SetBack(adjustment)
         saver.finish()
 
 
@@ -145,17 +146,17 @@ def train_step(
     asked = learning_rate_at(state.step, stage.config) * adjustments.rate_factor(state.step)
     rate = set_learning_rate(state.optimizer, asked)
     state.model.train()
+    state.optimizer.zero_grad(set_to_none=True)  # a step that was refused left its gradients behind
+    parts = stage.config.gradient_accumulation * adjustments.accumulation_factor(state.step)
     results = [
-        backward(state.model, micro_batch, stage.config.gradient_accumulation, config)
-        for micro_batch in zip(
-            *(part.chunk(stage.config.gradient_accumulation) for part in inputs), strict=True
-        )
+        backward(state.model, micro_batch, parts, config)
+        for micro_batch in zip(*(part.chunk(parts) for part in inputs), strict=True)
     ]
     norm = nn.utils.clip_grad_norm_(state.model.parameters(), stage.config.gradient_clip)
     loss = torch.stack([result.loss.detach() for result in results]).mean()
     refuse_non_finite(loss, norm, stage, adjustments.batch_of(state.step))
     state.optimizer.step()
-    state.optimizer.zero_grad(set_to_none=True)
+    state.optimizer.zero_grad(set_to_none=True)  # they need no room until the next step
     state.update_average(stage.config.ema_decay)
     frames = stage.config.batch_size * stage.config.clip_frames
     row: Row = {"step": state.step, "runtime": 0.0, "loss": float(loss), "learning_rate": rate}
@@ -167,10 +168,24 @@ def train_step(
 
 def backward(model: nn.Module, inputs: tuple[Tensor, ...], parts: int, config: Config) -> StepResult:
     """Forward and backward pass of a micro-batch; gradients add up to those of the mean of `parts`."""
-    with autocast(inputs[0].device, config):
-        result: StepResult = model(*inputs)
-    (result.loss / parts).backward()
+    try:
+        with autocast(inputs[0].device, config):
+            result: StepResult = model(*inputs)
+        (result.loss / parts).backward()
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        model.zero_grad(set_to_none=True)
+        raise OutOfMemoryError(
+            f"no room for a micro-batch of {len(inputs[0])} clips",
+            "Raise gradient_accumulation or lower batch_size.",
+        ) from error
     return result
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an allocator refused: on a GPU it has a type of its own, on a CPU only words."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def refuse_non_finite(loss: Tensor, norm: Tensor, stage: Stage, step: int) -> None:

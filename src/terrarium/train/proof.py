@@ -90,7 +90,7 @@ def replay(
     stage: Stage,
     folder: StageFolder,
     config: Config,
-    start: Path,
+    start: Path | None,
     stop: int,
     adjustments: Adjustments | None = None,
     losses: list[float] | None = None,
@@ -101,7 +101,7 @@ def replay(
         stage: of the checkpoint; its model stays untouched.
         folder: of the stage.
         config: of the run.
-        start: a whole checkpoint.
+        start: a whole checkpoint; None to begin with the stage's model as it is, at step 0.
         stop: the step to end at.
         adjustments: in force; those of the folder by default.
         losses: gets the loss of each step.
@@ -119,9 +119,10 @@ def replay(
     return state
 
 
-def _load(stage: Stage, folder: StageFolder, path: Path) -> TrainState:
+def _load(stage: Stage, folder: StageFolder, path: Path | None) -> TrainState:
     state = TrainState.begin(copy.deepcopy(stage.model), stage.config)
-    state.load(folder, _step(path))
+    if path is not None:
+        state.load(folder, _step(path))
     return state
 
 

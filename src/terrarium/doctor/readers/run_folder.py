@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from terrarium.doctor.evidence import Evidence, Kind, Missing, StageEvidence
+from terrarium.doctor.evidence import Evidence, Kind, Liveness, Missing, StageEvidence
 from terrarium.doctor.history import History
 from terrarium.doctor.json_files import JsonObject, mapping, read_object, why
 from terrarium.doctor.readers import absences
@@ -46,6 +46,27 @@ def read_run(path: Path, only: str | None = None, asked: tuple[Source, ...] = ()
     return Evidence(path, Kind.RUN, run, by_name, scores, liveness, tuple(gaps))
 
 
+def read_training(path: Path, name: str) -> Evidence:
+    """Read only what training itself says of one stage, its history and its plan: a matter of milliseconds.
+
+    Args:
+        path: the run folder.
+        name: of the stage.
+    """
+    gaps: list[Missing] = []
+    run = _object(path / "run.json", "run", gaps)
+    config = _object(path / name / "config.json", "configuration", gaps, stage=name)
+    history = _history(path / name / HISTORY, gaps)
+    plan = plan_of(name, _sources(name, config, run))
+    stage = StageEvidence(name, Kind.RUN, f"{name}/{HISTORY}", config, plan, history)
+    alive = Liveness(alive=True, how="lock-held")  # whoever asks is training
+    return Evidence(path, Kind.RUN, run, {name: stage}, {}, alive, tuple(gaps))
+
+
+def _sources(name: str, config: JsonObject, run: JsonObject) -> tuple[Source, ...]:
+    return ((f"{name}/config.json", config), ("run.json", mapping(run.get("config"))))
+
+
 def _object(path: Path, what: str, gaps: list[Missing], stage: str | None = None) -> JsonObject:
     value, reason = read_object(path)
     if reason:
@@ -72,7 +93,7 @@ def _stage(path: Path, run: JsonObject, asked: tuple[Source, ...], gaps: list[Mi
         gaps.append(Missing(name, "stage", "not-trained", name))
         return StageEvidence(name, Kind.RUN)
     config = _object(path / "config.json", "configuration", gaps, stage=name)
-    sources = (*asked, (f"{name}/config.json", config), ("run.json", mapping(run.get("config"))))
+    sources = (*asked, *_sources(name, config, run))
     run_id = str(run["id"]) if isinstance(run.get("id"), str) else None
     history = _history(path / HISTORY, gaps)
     discarded = _discarded(path / "history.discarded.jsonl", gaps)

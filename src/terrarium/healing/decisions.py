@@ -1,0 +1,86 @@
+"""What was decided at the gates of a stage: one line each in `gates.jsonl`, kept for good."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+
+from terrarium.errors import RunError
+from terrarium.run import disk
+from terrarium.run.folder import StageFolder
+
+NAME = "gates.jsonl"
+
+
+class What(StrEnum):
+    """What may be decided."""
+
+    CONTINUE = "continue"
+    RETUNE = "retune"  # back, and on at a lower rate
+    ROLL_BACK = "roll back"  # back, and on with other batches
+    RESTART = "restart stage"
+    STOP = "stop"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One decision.
+
+    Attributes:
+        step: steps taken when it was made.
+        what: was decided.
+        verdict: of the doctor about the stage; "" where a step was refused before he was asked.
+        code: of the finding that led to it; "" where nothing did.
+        onset: the step at which that began, None where nothing did.
+        numbers: name -> number that it rests on; those of trials are called "loss at rate x 0.1".
+        resumed_from: the step that training goes back to, None where it goes on or stops.
+        rate_factor: what the learning rate is multiplied by from there on.
+        skip_batches: how many batches are passed over there.
+        accumulation_factor: into how many times as many micro-batches a batch is cut from there on.
+        reason: in words.
+    """
+
+    step: int
+    what: What
+    verdict: str = ""
+    code: str = ""
+    onset: int | None = None
+    numbers: dict[str, float | None] = field(default_factory=dict)
+    resumed_from: int | None = None
+    rate_factor: float = 1.0
+    skip_batches: int = 0
+    accumulation_factor: int = 1
+    reason: str = ""
+
+
+def write_down(folder: StageFolder, decision: Decision) -> None:
+    """Append a decision, and see it on the disk.
+
+    Raises:
+        RunError: it can't be written.
+    """
+    row = disk.without_non_finite({**asdict(decision), "at": disk.now()})
+    try:
+        disk.append_durably(folder.path / NAME, disk.dump_json(row))
+    except OSError as error:
+        raise RunError(f"{folder.path / NAME} can't be written: {disk.why(error)}") from error
+
+
+def cures_tried(folder: StageFolder) -> list[dict[str, object]]:
+    """The decisions so far that set the stage back; lines that can't be read count for nothing."""
+    try:
+        lines = (folder.path / NAME).read_bytes().splitlines()
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise RunError(f"{folder.path / NAME} can't be read: {disk.why(error)}") from error
+    rows = [row for row in map(_row, lines) if row is not None]
+    return [row for row in rows if row.get("what") not in (What.CONTINUE, What.STOP)]
+
+
+def _row(line: bytes) -> dict[str, object] | None:
+    try:
+        row = disk.parse_json(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) else None

@@ -1,0 +1,167 @@
+"""The gate of a stage: healthy stages pass, ill ones are treated or stopped, and all is written down."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from healing_samples import OneClipOnly, Ward, poisoned
+
+from terrarium.data.dataset import Dataset
+from terrarium.errors import HealthError, TrainingError
+from terrarium.healing import gate as gates
+from terrarium.healing.gate import BEFORE_TROUBLE
+from terrarium.healing.trial import Trials
+from terrarium.run.checkpoint import list_checkpoints
+from terrarium.run.retention import pinned
+from terrarium.train.adjustments import Adjustments
+from terrarium.train.loop import train_stage
+from terrarium.train.optimizer import learning_rate_at
+from tiny_training import Told, tensor_bytes, timeless
+
+pytestmark = pytest.mark.usefixtures("quick_disk")
+
+
+def ill_losses(rows: int = 240, at: int = 150) -> np.ndarray:
+    """A loss that falls, then rises to three times its level and stays there."""
+    noise = np.exp(np.random.default_rng(0).normal(0, 0.03, rows))
+    steps = np.arange(rows)
+    falling = 1 + 3 * np.exp(-steps / 30)
+    return falling * noise * np.where(steps < at, 1, 1 + np.minimum(2, (steps - at) / 20))
+
+
+def test_a_healthy_stage_is_only_looked_at(footage: Dataset, tmp_path: Path) -> None:
+    watched, alone = Ward(tmp_path / "a", footage, "steps=50"), Ward(tmp_path / "b", footage, "steps=50")
+    watched.train()
+    train_stage(alone.stage, alone.folder, alone.config, Told())
+    assert [(row["step"], row["what"]) for row in watched.decisions()] == [
+        (20, "continue"),
+        (40, "continue"),
+        (50, "continue"),
+    ]
+    assert all(row["numbers"]["loss"] > 0 for row in watched.decisions())
+    assert timeless(watched.folder) == timeless(alone.folder)
+    assert tensor_bytes(watched.folder) == tensor_bytes(alone.folder)
+
+
+def test_a_rate_that_is_too_high_is_found_tried_and_lowered(footage: Dataset, tmp_path: Path) -> None:
+    ward = Ward(tmp_path / "run", footage, "steps=200", "learning_rate=0.5")
+    ward.train()
+    (cure, *_) = ward.decisions("retune")
+    assert cure["code"] == "learning-rate-too-high"
+    assert cure["resumed_from"] <= cure["onset"] < cure["step"]
+    assert cure["numbers"]["loss at rate x 0.333"] < cure["numbers"]["loss as it was"]
+    rows = timeless(ward.folder)
+    assert [row["step"] for row in rows] == list(range(200))
+    factor = Adjustments.read(ward.folder).rate_factor(199)
+    assert factor <= 1 / 3
+    assert rows[-1]["learning_rate"] == pytest.approx(learning_rate_at(199, ward.stage.config) * factor)
+    assert ward.decisions()[-1]["what"] == "continue"
+    assert any("learning-rate-too-high, since step" in line for line in ward.told.lines)
+
+
+def test_without_healing_it_stops_with_the_reason(footage: Dataset, tmp_path: Path) -> None:
+    ward = Ward(tmp_path / "run", footage, "steps=200", "learning_rate=0.5", heal=False)
+    with pytest.raises(
+        HealthError, match=r"critical at step \d+: learning-rate-too-high.*best known checkpoint"
+    ):
+        ward.train()
+    assert ward.decisions()[-1]["what"] == "stop"
+    assert len(list_checkpoints(ward.folder)) > 0
+    assert not Adjustments.read(ward.folder).made
+
+
+def test_one_bad_batch_is_passed_over(footage: Dataset, tmp_path: Path) -> None:
+    ward = Ward(tmp_path / "run", footage, "steps=30")
+    ward.wrap(poisoned(ward.stage, {25}))
+    ward.train()
+    assert [row["step"] for row in timeless(ward.folder)] == list(range(30))
+    (cure,) = ward.decisions("roll back", "retune", "restart stage")
+    assert (cure["code"], cure["onset"], cure["skip_batches"]) == ("loss-not-finite", 25, 1)
+    assert "episodes" in cure["reason"], "it names the footage"
+
+
+def test_where_the_next_batch_is_no_better_the_rate_is_lowered_and_then_it_stops(
+    footage: Dataset, tmp_path: Path
+) -> None:
+    ward = Ward(tmp_path / "run", footage, "steps=30")
+    ward.wrap(poisoned(ward.stage, set(range(25, 32))))
+    with pytest.raises(HealthError, match="set back 3 times already"):
+        ward.train()
+    assert [row["what"] for row in ward.decisions("roll back", "retune", "stop")][:2] == [
+        "roll back",
+        "retune",
+    ]
+    ward.heal = False
+    with pytest.raises(TrainingError, match="not finite"):
+        ward.train()
+
+
+def test_out_of_memory_halves_the_parts_and_not_the_step(footage: Dataset, tmp_path: Path) -> None:
+    ward = Ward(tmp_path / "run", footage, "steps=4", "gradient_accumulation=1")
+    ward.stage = dataclasses.replace(ward.stage, model=OneClipOnly(ward.stage.model))
+    ward.train()
+    (cure,) = ward.decisions("retune")
+    assert (cure["code"], cure["accumulation_factor"]) == ("out-of-memory", 2)
+    assert Adjustments.read(ward.folder).accumulation_factor(0) == 2
+    assert len(timeless(ward.folder)) == 4
+
+
+def test_a_batch_of_one_can_not_be_cut(footage: Dataset, tmp_path: Path) -> None:
+    ward = Ward(tmp_path / "run", footage, "steps=4", "batch_size=3")
+    ward.stage = dataclasses.replace(ward.stage, model=OneClipOnly(ward.stage.model))
+    with pytest.raises(HealthError, match="can't be cut further"):
+        ward.train()
+
+
+def test_where_the_rate_is_not_to_blame_batches_are_passed_over(
+    footage: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ward = Ward(tmp_path / "run", footage, "steps=400")
+    ward.write_history(ill_losses())
+    monkeypatch.setattr(gates, "try_rates", lambda *_: Trials(3.0, {1 / 3: 2.98, 1 / 10: 3.4}))
+    adjustment = ward.gate().ask(240, last=False)
+    assert adjustment is not None
+    assert (adjustment.from_step, adjustment.rate_factor, adjustment.skip_batches) == (0, 1.0, 240)
+    (cure,) = ward.decisions()
+    assert cure["what"] == "roll back"
+    assert abs(cure["onset"] - 150) < 20
+
+
+def test_first_signs_pin_what_came_before(
+    footage: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ward = Ward(tmp_path / "run", footage, "steps=40")
+    ward.train()
+    monkeypatch.setattr(gates, "first_signs", lambda _: 33)
+    assert ward.gate().ask(40, last=False) is None
+    assert pinned(ward.folder) == {"video_tokenizer_step_20": BEFORE_TROUBLE}
+
+
+def test_a_history_that_can_not_be_read_is_not_a_reason_to_go_on(footage: Dataset, tmp_path: Path) -> None:
+    ward = Ward(tmp_path / "run", footage, "steps=40")
+    (ward.folder.path / "history.jsonl").mkdir()
+    with pytest.raises(HealthError, match="history can't be read"):
+        ward.gate().ask(20, last=False)
+
+
+def test_retries_are_counted_over_restarts(footage: Dataset, tmp_path: Path) -> None:
+    ward = Ward(tmp_path / "run", footage, "steps=400")
+    ward.write_history(ill_losses())
+    row = '{"step": 1, "what": "retune", "code": "x"}\n'
+    (ward.folder.path / "gates.jsonl").write_text("torn" + row + row * 3)
+    with pytest.raises(HealthError, match="set back 3 times already"):
+        ward.gate().ask(240, last=False)
+
+
+@pytest.mark.parametrize(
+    ("losses", "best"),
+    [({1 / 3: 2.0, 1 / 10: 2.5}, 1 / 3), ({1 / 3: 2.95, 1 / 10: 3.5}, None), ({1 / 3: float("inf")}, None)],
+)
+def test_a_lower_rate_must_gain_something_to_be_believed(
+    losses: dict[float, float], best: float | None
+) -> None:
+    assert Trials(3.0, losses).best(0.03) == best
+    assert Trials(-3.0, {1 / 3: -3.5}).best(0.03) == 1 / 3, "a likelihood may be below zero"
