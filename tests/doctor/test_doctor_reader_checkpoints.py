@@ -206,3 +206,28 @@ def test_one_that_is_being_written_is_not_damaged(folder: Path, monkeypatch: pyt
     found, missing = examine_checkpoints(folder.parent)
     assert not found
     assert [gap.why for gap in missing] == ["being-written"]
+
+
+def test_a_folder_of_several_is_looked_into(folder: Path) -> None:
+    for step in (10, 20):
+        patients.single_file(folder / "version_0", step)
+        patients.in_shards(folder / "sharded", step)
+    found = judged(folder)
+    assert [(one.step, one.whole) for one in found] == [(10, True), (10, True), (20, True), (20, True)]
+
+
+def test_without_a_step_in_name_or_content_time_orders(folder: Path) -> None:
+    folder.mkdir()
+    for place, name in enumerate(["zebra.pt", "best.pt", "last.pt"]):
+        torch.save(weights(), folder / name)
+        os.utime(folder / name, (1000 + place, 1000 + place))
+    assert [one.name for one in judged(folder)] == ["zebra.pt", "best.pt", "last.pt"]
+
+
+def test_shares_of_several_processes_may_be_empty_alone(folder: Path) -> None:
+    (folder / "global_step10").mkdir(parents=True)
+    part = folder / "global_step10"
+    torch.save({"module": {}}, part / "zero_pp_rank_0_mp_rank_00_model_states.pt")
+    state = {"optimizer_state_dict": {"fp32_flat_groups": [torch.ones(9)]}}
+    torch.save(state, part / "zero_pp_rank_0_mp_rank_00_optim_states.pt")
+    assert only(folder).whole

@@ -165,7 +165,7 @@ def test_a_column_can_be_mapped(tmp_path: Path) -> None:
     path.write_text("tick,mystery\n" + "".join(f"{n},{9 - n}\n" for n in range(9)))
     stage = gather([path], columns={"loss": "mystery", "step": "tick"}).stages["training"]
     assert stage.series("loss")[1].tolist() == [9, 8, 7, 6, 5, 4, 3, 2, 1]
-    assert not gather([path]).stages  # without the mapping nothing in it is known
+    assert gather([path]).stages["training"].history is None  # without the mapping nothing in it is known
 
 
 @pytest.mark.parametrize("suffix", ["yaml", "json", "toml"])

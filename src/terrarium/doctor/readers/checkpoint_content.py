@@ -37,6 +37,8 @@ BESIDE = re.compile(
 )
 """Parts of a checkpoint in which a number may be infinite, or all be zero: records, not weights."""
 
+SHARD = re.compile(r"(?:^|_)rank_?\d+")
+
 LEVEL_OF = {"empty": 1, "not-finite": 2, "all-zero": 2, "wrong-step": 2, "hostile": 2}
 """Flaw -> the highest level that is passed nevertheless; -1 for all others."""
 
@@ -77,6 +79,11 @@ class _Part:
     def is_weights(self) -> bool:
         words = self.path.stem.lower()
         return not self.is_optimizer and any(word in words for word in ("model", "weight", "ema", "net"))
+
+    @property
+    def is_shard(self) -> bool:
+        """Whether it is one process' share, in which weights may be missing that others hold."""
+        return bool(SHARD.search(self.path.stem))
 
     @property
     def state(self) -> list[SeenTensor]:
@@ -143,13 +150,15 @@ def _check_tensors(parts: Sequence[_Part]) -> None:
     """Whether there are weights, and an optimizer's state where there is a place for one."""
     for part in parts:
         tensors = part.contents.tensors
+        if part.is_shard:
+            continue
         expected = part.is_weights or (part.is_optimizer and not _has_groups(part.contents.value))
         if expected and not _elements(tensors):
             raise Flaw(part.name, "empty")
         for key in () if part.is_optimizer else _weight_keys(part.contents.value):
             if not _elements([tensor for tensor in tensors if tensor.path[:1] == (key,)]):
                 raise Flaw(f"{part.name}: {key}", "empty")
-    if not any(_elements(part.weights) for part in parts):
+    if not any(_elements(part.contents.tensors if part.is_shard else part.weights) for part in parts):
         raise Flaw(", ".join(part.name for part in parts[:3]), "empty")
 
 

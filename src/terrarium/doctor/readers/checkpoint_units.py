@@ -13,7 +13,7 @@ from terrarium.doctor.readers.distributed import METADATA
 from terrarium.run.folder import parse_checkpoint_name
 from terrarium.run.manifest import MANIFEST
 
-TENSOR_FILES = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".safetensors")
+TENSOR_FILES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 MOST_ENTRIES = 100_000
 MOST_FILES = 1000
 """Of one checkpoint."""
@@ -56,6 +56,13 @@ class Unit:
         return not self.ours and self.path not in self.files
 
     @property
+    def is_collection(self) -> bool:
+        """Whether it is no checkpoint, but a folder of several: its files speak of different steps."""
+        parts = [path.relative_to(self.path).parts for path in (*self.files, *self.distributed)]
+        inside = {step_of(names[0])[0] for names in parts if names}
+        return self.is_folder and self.step < 0 and len(inside - {-1}) > 1
+
+    @property
     def names(self) -> frozenset[str]:
         """Its files, relative to its folder."""
         return frozenset(path.relative_to(self.path).as_posix() for path in self.files)
@@ -69,12 +76,13 @@ class _Found:
     every: tuple[Path, ...] = ()
 
 
-def find_units(folder: Path, *, ours: bool) -> list[Unit]:
+def find_units(folder: Path, *, ours: bool, depth: int = 1) -> list[Unit]:
     """The checkpoints in a folder by rising step; hidden names and links are passed over.
 
     Args:
         folder: `checkpoints/`.
         ours: whether it is known to lie in a run of Terrarium's.
+        depth: how many folders below it are entered that hold several checkpoints.
 
     Raises:
         OSError: it can't be read.
@@ -83,17 +91,22 @@ def find_units(folder: Path, *, ours: bool) -> list[Unit]:
     files: dict[tuple[int, str], list[os.DirEntry[str]]] = {}
     if (folder / METADATA).is_file():
         return [_folder_unit(folder, ours=False)]
+    below: list[Path] = []
     with os.scandir(folder) as entries:
         for _, entry in zip(range(MOST_ENTRIES), entries, strict=False):
             if entry.name.startswith(".") or entry.is_symlink():
                 continue
             if entry.is_dir():
                 units.append(_folder_unit(Path(entry.path), ours))
+                below += [units[-1].path] if units[-1].is_collection else []
             elif entry.name.endswith(TENSOR_FILES):
                 step = step_of(entry.name)[0]
                 role_free = _ROLES.sub("", Path(entry.name).stem) if step >= 0 else entry.name
                 files.setdefault((step, role_free), []).append(entry)
     units += [_file_unit(group) for group in files.values()]
+    for path in below if depth else ():
+        units += find_units(path, ours=False, depth=depth - 1)
+    units = [unit for unit in units if unit.path not in below]
     return sorted((unit for unit in units if unit.files or unit.distributed or _looks_like(unit)), key=_order)
 
 
@@ -130,8 +143,15 @@ def _looks_like(unit: Unit) -> bool:
     return unit.ours or unit.counts_steps
 
 
-def _order(unit: Unit) -> tuple[int, str]:
-    return unit.step, unit.name
+def _order(unit: Unit) -> tuple[int, int, str]:
+    """By step; those whose names tell none by the time at which they were written."""
+    written = 0
+    if unit.step < 0:
+        try:
+            written = unit.path.lstat().st_mtime_ns
+        except OSError:
+            written = 0
+    return unit.step, written, unit.name
 
 
 def _folder_unit(path: Path, ours: bool) -> Unit:

@@ -66,7 +66,8 @@ def examine_checkpoints(
         return (), (Missing(None, "checkpoints", why(error), f"{CHECKPOINTS}/"),)
     found = _judge_all(units[-MOST_CHECKPOINTS:], stage_path.name, run_id)
     judged = [one for one in found if not one.is_changing]
-    return tuple(_with_steps(judged)), tuple(_not_looked_at(found, len(units)))
+    by_step = sorted(_with_steps(judged), key=lambda checkpoint: checkpoint.step)
+    return tuple(by_step), tuple(_not_looked_at(found, len(units)))
 
 
 def _judge_all(units: Sequence[Unit], stage: str, run_id: str | None) -> list[_Judged]:
