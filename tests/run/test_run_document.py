@@ -58,7 +58,7 @@ def test_discarded_rows(tmp_path: Path) -> None:
         history.take_back(0, "resumed")
     torn, row = (set(json.loads(line)) for line in stage.discarded_path.read_text().splitlines())
     assert set(example_with("torn")) == torn
-    assert set(example_with("step", "reason")) >= row
+    assert set(example_with("step", "reason", "discarded_at")) >= row
 
 
 def test_manifest_and_state(tmp_path: Path) -> None:
