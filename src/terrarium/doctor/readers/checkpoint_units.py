@@ -20,6 +20,7 @@ MOST_FILES = 1000
 
 _COUNTED = re.compile(r"(?:step|iter(?:ation)?|update)s?[ =_-]?(\d{1,15})(?!\d)", re.IGNORECASE)
 _NUMBER = re.compile(r"(?<!\d)(\d{1,15})(?!\d)")
+_NO_STEP = re.compile(r"(?<![a-z])(?:version|run|exp|fold|seed|rank|v)[ =_-]?\d+", re.IGNORECASE)
 _ROLES = re.compile(
     r"model|weights?|net(?:work)?|module|params?|optim(?:izer)?|sched(?:uler)?|ema|scaler|rng|states?|dict",
     re.IGNORECASE,
@@ -134,7 +135,7 @@ def marks(unit: Unit) -> tuple[tuple[int, int], ...]:
 def step_of(name: str) -> tuple[int, bool]:
     """The step in a name, and whether it is called one: ("dynamics_step_44000") -> (44000, True)."""
     counted = _COUNTED.findall(name)
-    numbers = counted or _NUMBER.findall(name)
+    numbers = counted or _NUMBER.findall(_NO_STEP.sub("", name))
     return (int(numbers[-1]), bool(counted)) if numbers else (-1, False)
 
 
