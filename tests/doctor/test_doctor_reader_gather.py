@@ -126,9 +126,13 @@ def test_how_much_was_lost_is_said(tmp_path: Path) -> None:
     with path.open("r+b") as file:
         file.seek(40_000)
         file.write(b"\xff" * 9)
-    (gap,) = [gap for gap in gather([path]).missing if gap.what == "part-of-history"]
-    assert gap.why == "lost-rows"
-    assert "run-a1b2c3d4.wandb" in gap.detail
+    evidence = gather([path])
+    (gap,) = [gap for gap in evidence.missing if gap.what == "part-of-history"]
+    assert (gap.why, gap.detail) == (
+        "lost-rows",
+        f"{2000 - rows_in(evidence)['training']} (run-a1b2c3d4.wandb)",
+    )
+    assert "(1 " not in gap.detail  # one stretch, but many rows
 
 
 def test_our_own_reports_are_no_input(tmp_path: Path) -> None:

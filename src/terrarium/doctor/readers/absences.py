@@ -17,11 +17,15 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from terrarium.doctor.evidence import Kind, Liveness, Missing, StageEvidence
 from terrarium.doctor.history import History
 from terrarium.doctor.json_files import mapping, number
 
 MANY_STEPS = 1000
+FEWEST_STEPS, REGULAR = 20, 0.9
+LEAST_ROW_BYTES = 12
 
 
 def of_history(stage: str, history: History, file: str) -> Iterator[Missing]:
@@ -37,7 +41,24 @@ def of_history(stage: str, history: History, file: str) -> Iterator[Missing]:
     elif history.column("loss") is None:
         yield Missing(stage, "loss", "no-loss", file, essential=True)
     if history.damaged:
-        yield Missing(stage, "part-of-history", "lost-rows", f"{history.damaged} ({file})")
+        yield Missing(stage, "part-of-history", "lost-rows", f"{lost_rows(history)} ({file})")
+
+
+def lost_rows(history: History) -> int:
+    """How many rows damage took: those that could be counted, or those whose steps are missing.
+
+    A stretch of damage counts as one record, whatever was in it. Where steps are logged at one distance,
+    the gap that it left tells how many rows it held; never more than its bytes have room for.
+    """
+    forward = np.diff(history.steps)
+    forward = forward[forward > 0]
+    if not history.damaged or forward.size < FEWEST_STEPS:
+        return history.damaged
+    distance = float(np.median(forward))
+    if np.mean(forward == distance) < REGULAR:
+        return history.damaged
+    missing = int((np.round(forward[forward > distance] / distance) - 1).sum())
+    return max(history.damaged, min(missing, history.lost_bytes // LEAST_ROW_BYTES))
 
 
 def of_stage(stage: StageEvidence, folder: Path | None) -> Iterator[Missing]:
