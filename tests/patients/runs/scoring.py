@@ -12,11 +12,11 @@ import numpy as np
 
 from patients.runs.case import Case
 from patients.runs.files import write
-from patients.runs.reading import as_evidence
 from terrarium.doctor.evidence import Evidence
 from terrarium.doctor.examine import Diagnosis, examine
 from terrarium.doctor.finding import Finding, Severity
 from terrarium.doctor.history import History
+from terrarium.doctor.readers.gather import gather
 
 BEFORE = (0.3, 0.6, 0.9)
 """Shares of the rows before the onset that are examined on their own."""
@@ -74,7 +74,8 @@ def score(case: Case, folder: Path, prefixes: bool = True) -> Marks:
     """
     path = write(case, folder)
     started = time.perf_counter()
-    evidence = as_evidence(case, path)
+    config = folder / "config.json"
+    evidence = gather([path], stage=case.stage, config=config if config.exists() else None)
     diagnosis = examine(evidence)
     seconds = time.perf_counter() - started
     truth, findings = case.truth, diagnosis.findings

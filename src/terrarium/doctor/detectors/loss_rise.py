@@ -176,7 +176,7 @@ def _way(curve: LossCurve, place: int, low: float, last: float, after: FloatArra
     share = after.size / curve.blocks.medians.size
     arrived = int(np.argmax(smooth(after) >= low + 0.8 * height))
     sudden = place > 0 and arrived <= max(2, 0.02 * curve.blocks.medians.size)
-    if sudden and _overshoots(curve, curve.blocks.row(place), height, last):
+    if sudden and overshoots(curve, curve.blocks.row(place), height, last):
         return Way.SHIFTED
     back = last >= curve.first - 0.1 * max(curve.first - low, 0.0)
     if back and (height >= math.log(1.3) or curve.first - low > LEAST_RISE):
@@ -189,11 +189,14 @@ def _way(curve: LossCurve, place: int, low: float, last: float, after: FloatArra
     return Way.DRIFTING
 
 
-def _overshoots(curve: LossCurve, row: int, height: float, last: float) -> bool:
-    """Whether a sudden rise began with a spike, well above the level at which it stayed."""
+def overshoots(curve: LossCurve, row: int, height: float, last: float) -> bool:
+    """Whether a sudden rise began with a spike: well above where it stayed, and unlike any other."""
     size = curve.blocks.size
-    level = curve.level[max(0, row - 2 * size) : row + max(10, curve.count // 100, 2 * size)]
-    return bool(level.max() >= last + max(0.5 * height, 6 * curve.noise))
+    begin, end = max(0, row - 2 * size), row + max(10, curve.count // 100, 2 * size)
+    peak = float(curve.level[begin:end].max())
+    others = np.concatenate([curve.level[curve.count // 10 : begin], curve.level[end:]])
+    usual = float(np.quantile(others, 0.999)) if others.size else -math.inf
+    return peak >= max(usual, last + max(0.5 * height, 6 * curve.noise))
 
 
 def _real(curve: LossCurve, rise: Rise, after: FloatArray) -> bool:
@@ -210,7 +213,7 @@ def _real(curve: LossCurve, rise: Rise, after: FloatArray) -> bool:
         return lasting and rise.trend >= LEAST_TREND and rise.steepness > 0
     if rise.way is Way.DIVERGING:
         return not rise.learning or rise.last >= curve.first + LEAST_RISE
-    spiked = _overshoots(curve, rise.row, rise.height, rise.last)
+    spiked = overshoots(curve, rise.row, rise.height, rise.last)
     return (
         rise.score >= (LEAST_SCORE if spiked else LEAST_SHIFT_SCORE)
         and after.size * curve.blocks.size >= LEAST_SHIFT_ROWS
@@ -219,7 +222,8 @@ def _real(curve: LossCurve, rise: Rise, after: FloatArray) -> bool:
 
 def _usual(curve: LossCurve, rise: Rise) -> bool:
     """Whether the loss has risen nearly as far before, and came back."""
-    return rise.height < TALL and HABIT * _earlier_rise(curve, rise.row) >= rise.height
+    grave = rise.way is Way.DIVERGING and rise.height >= TALL
+    return not grave and HABIT * _earlier_rise(curve, rise.row) >= rise.height
 
 
 def _is_back(curve: LossCurve, rise: Rise) -> bool:

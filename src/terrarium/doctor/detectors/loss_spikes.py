@@ -10,7 +10,7 @@ import numpy as np
 
 from terrarium.doctor.detectors.loss_curve import LossCurve, loss_curve
 from terrarium.doctor.detectors.loss_restarts import resumes
-from terrarium.doctor.detectors.loss_rise import LEAST_RISE, TALL, Rise, Way, loss_rise
+from terrarium.doctor.detectors.loss_rise import LEAST_RISE, TALL, Rise, Way, loss_rise, overshoots
 from terrarium.doctor.detectors.loss_trend import rise_confidence, rise_values
 from terrarium.doctor.evidence import StageEvidence
 from terrarium.doctor.finding import Finding, Number, Severity
@@ -120,7 +120,7 @@ def _at_resume(stage: StageEvidence, curve: LossCurve, rise: Rise) -> bool:
 
 
 def _stuck(stage: StageEvidence, curve: LossCurve, rise: Rise) -> Finding:
-    spiked = _overshoot(curve, rise)
+    spiked = overshoots(curve, rise.row, rise.height, rise.last)
     severity = Severity.WATCH
     if spiked and (rise.lost >= 0.3 or rise.height >= TALL):
         severity = Severity.CRITICAL
@@ -143,10 +143,3 @@ def _stuck(stage: StageEvidence, curve: LossCurve, rise: Rise) -> Finding:
         cause="spike-stayed" if spiked else "level-moved",
         actions=("resume-before-onset", "clip-gradients") if spiked else ("look-again", "check-data"),
     )
-
-
-def _overshoot(curve: LossCurve, rise: Rise) -> bool:
-    """Whether the move began with a spike well above the level at which it stayed."""
-    start = max(0, rise.row - 3)
-    level = curve.level[start : rise.row + max(10, curve.count // 100)]
-    return bool(level.max() >= rise.last + max(0.5 * rise.height, 6 * curve.noise))
