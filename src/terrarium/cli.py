@@ -169,6 +169,7 @@ def ingest(paths: tuple[Path, ...], out: Path, size: str, rate: float, seed: int
 @click.option("--run", type=FOLDER, help="Folder of the run; a new one in results/ by default.")
 @click.option("--preset", help="quick (the default), small or base.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a setting.")
+@click.option("--no-smoke", is_flag=True, help="Begin a long run without the trial that comes before it.")
 @click.option("--no-gates", is_flag=True, help="Train without asking the doctor.")
 @click.option("--no-heal", is_flag=True, help="Stop where the doctor finds a stage critical; treat nothing.")
 def train(
@@ -178,19 +179,40 @@ def train(
     assignments: tuple[str, ...],
     no_gates: bool,
     no_heal: bool,
+    no_smoke: bool,
 ) -> None:
     """Train the three stages. The same command again resumes where it was stopped."""
     from terrarium.progress import ConsoleProgress
+    from terrarium.smoke import smoke_once
 
     if data is None and run is None:
         raise UsageError("nothing says what to train on", "Give --data DATASET, or --run DIR to resume.")
-    config = _config(run, preset, assignments)
+    config, run = _config(run, preset, assignments), run or _new_run()
     with ConsoleProgress() as progress:
-        finished = _train(
-            run or _new_run(), data, config, progress, "train", gates=not no_gates, heal=not no_heal
-        )
+        if config is not None and data is not None and not no_smoke:
+            smoke_once(run, data, config, progress)
+        finished = _train(run, data, config, progress, "train", gates=not no_gates, heal=not no_heal)
     if finished is not None:
         click.echo(f"report: {finished.path / 'report.html'}")
+
+
+@main.command()
+@click.option("--data", type=FOLDER, required=True, help="Footage, as recorded or ingested.")
+@click.option("--preset", default="quick", show_default=True, help="quick, small or base.")
+@click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a setting.")
+@click.option(
+    "--beside", type=FOLDER, default=Path(), help="A folder on the disk of the run; here by default."
+)
+def smoke(data: Path, preset: str, assignments: tuple[str, ...], beside: Path) -> None:
+    """Try in a minute or two what a long run relies on: it trains, saves, resumes, survives a kill."""
+    from terrarium.config import override
+    from terrarium.config import preset as named_preset
+    from terrarium.progress import ConsoleProgress
+    from terrarium.smoke import smoke as try_everything
+
+    with ConsoleProgress() as progress:
+        checks = try_everything(data, override(named_preset(preset), assignments), beside, progress)
+    sys.exit(0 if all(check.passed for check in checks) else 1)
 
 
 @main.command()

@@ -306,6 +306,14 @@ def from_tree(tree: object, source: str) -> Config:
         raise UsageError(f"{source}: {key}{value} is not allowed: {first['msg']}") from error
 
 
+def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, object]:
+    """A tree of plain values as one level: dotted key -> value."""
+    rows: dict[str, object] = {}
+    for key, value in tree.items():
+        rows |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return rows
+
+
 def _parse(text: str) -> object:
     try:
         return json.loads(text)

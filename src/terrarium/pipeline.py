@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from terrarium.config import Config, from_tree
+from terrarium.config import Config, flat, from_tree
 from terrarium.data.dataset import Dataset
 from terrarium.data.tokens import TokenStore
 from terrarium.doctor import write_report
@@ -240,8 +240,8 @@ def _commit() -> str | None:
 
 def _refuse_other_config(run: RunFolder, config: Config) -> None:
     """A run resumes with the configuration that it began with; the error shows what differs."""
-    had = _flat(from_tree(run.facts.get("config"), str(run.path / "run.json")).model_dump(mode="json"))
-    asked = _flat(config.model_dump(mode="json"))
+    had = flat(from_tree(run.facts.get("config"), str(run.path / "run.json")).model_dump(mode="json"))
+    asked = flat(config.model_dump(mode="json"))
     changed = [
         f"{key} was {had.get(key)!r}, now {asked.get(key)!r}" for key in asked if asked[key] != had.get(key)
     ]
@@ -250,13 +250,6 @@ def _refuse_other_config(run: RunFolder, config: Config) -> None:
             f"{run.path} was started with another configuration: {'; '.join(changed)}",
             "Resume with what it was started with (no --preset and no --set), or choose another --run.",
         )
-
-
-def _flat(tree: dict[str, object], prefix: str = "") -> dict[str, object]:
-    rows: dict[str, object] = {}
-    for key, value in tree.items():
-        rows |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return rows
 
 
 def build_stage(

@@ -199,8 +199,8 @@ def _refuse_occupied(path: Path) -> None:
         raise RunError(
             f"{path} holds a run already", "Resume it with the same command, or choose another folder"
         )
-    # of a start that was killed before it had a run.json, and the footage that `demo` records first
-    ours = re.compile(r"\.lock|\.run\.json\.\d+\.tmp|footage|\.staging-.*")
+    # of a start that was killed before it had a run.json; what `demo` records and `train` tries first
+    ours = re.compile(r"\.lock|\.run\.json\.\d+\.tmp|footage|smoke\.json|\.staging-.*")
     others = sorted(entry.name for entry in path.iterdir() if not ours.fullmatch(entry.name))
     if others:
         raise RunError(f"{path} is not empty and not a run: it holds {others[0]!r}", "Choose another folder")
