@@ -171,7 +171,13 @@ PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
         "video_tokenizer": {"steps": 600, "batch_size": 32, "clip_frames": 2, "learning_rate": 2e-3},
         "latent_actions": {"steps": 900, "batch_size": 16, "clip_frames": 7, "learning_rate": 2e-3},
-        "dynamics": {"steps": 700, "batch_size": 8, "clip_frames": 12, "learning_rate": 2e-3},
+        "dynamics": {
+            "steps": 700,
+            "batch_size": 8,
+            "clip_frames": 12,
+            "learning_rate": 2e-3,
+            "gate_every": 25,
+        },
     },
     # A laptop overnight, or one small GPU for an hour or two.
     "small": {

@@ -50,7 +50,7 @@ def test_a_rate_that_is_too_high_is_found_tried_and_lowered(footage: Dataset, tm
     ward = Ward(tmp_path / "run", footage, "steps=200", "learning_rate=0.5")
     ward.train()
     (cure, *_) = ward.decisions("retune")
-    assert cure["code"] == "learning-rate-too-high"
+    assert cure["cause"] == "learning-rate-too-high"
     assert cure["resumed_from"] <= cure["onset"] < cure["step"]
     assert cure["numbers"]["loss at rate x 0.333"] < cure["numbers"]["loss as it was"]
     rows = timeless(ward.folder)

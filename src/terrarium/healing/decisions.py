@@ -32,6 +32,7 @@ class Decision:
         verdict: of the doctor about the stage; "" where a step was refused before he was asked.
         code: of the finding that led to it; "" where nothing did.
         onset: the step at which that began, None where nothing did.
+        cause: code of what a trial proved to be behind it; "" where nothing was proved.
         numbers: name -> number that it rests on; those of trials are called "loss at rate x 0.1".
         resumed_from: the step that training goes back to, None where it goes on or stops.
         rate_factor: what the learning rate is multiplied by from there on.
@@ -51,6 +52,7 @@ class Decision:
     skip_batches: int = 0
     accumulation_factor: int = 1
     reason: str = ""
+    cause: str = ""
 
 
 def write_down(folder: StageFolder, decision: Decision) -> None:

@@ -23,6 +23,7 @@ from terrarium.train.adjustments import Adjustment, Adjustments
 from terrarium.train.stages import Stage
 
 LOWER = 1 / 3
+PROVED_BY_TRIAL = "learning-rate-too-high"
 BEFORE_TROUBLE = "the last one before trouble"
 
 
@@ -120,7 +121,16 @@ class DoctorGate:
         if factor is not None:
             reason = f"the same steps at {factor:.3g} of the rate do better"
             decision = Decision(
-                step, What.RETUNE, verdict, lead.code, began, numbers, back, factor, reason=reason
+                step,
+                What.RETUNE,
+                verdict,
+                lead.code,
+                began,
+                numbers,
+                back,
+                factor,
+                reason=reason,
+                cause=PROVED_BY_TRIAL,
             )
         else:
             reason = "a lower rate does no better on the same batches: they are passed over"
@@ -209,7 +219,7 @@ class DoctorGate:
             decision.resumed_from or 0,
             decision.rate_factor,
             decision.skip_batches,
-            decision.code,
+            decision.cause or decision.code,
             decision.accumulation_factor,
         )
 

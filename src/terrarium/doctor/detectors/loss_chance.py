@@ -21,6 +21,7 @@ WARMING = 0.5  # of the rows: a warm-up that has taken more than this is not ove
 AT_CHANCE = 0.03  # of chance: a model that knows the frequencies of codes is already further below
 LEAST_STEPS = 500  # after warm-up
 LEAST_ROWS = 100
+SHORT_STEPS, SHORT_SHARE = 50, 0.07  # of a plan that is short: its first 500 steps may be all it has
 ENOUGH_STEPS = 1000  # after which a model has learnt something
 ENOUGH_ROWS = 200
 FLAT = 0.03  # a descent of less is none
@@ -75,9 +76,9 @@ def loss_worse_than_chance(stage: StageEvidence) -> Iterator[Finding]:
     What to do: stop. Look for the cause in the learning rate first, then in labels and the loss: targets
     shifted by one, a wrong mask, a sign.
 
-    Silent when: no chance level is known, the first 500 steps are not over, the loss is on its way down, or
-    it is negative. While the learning rate still warms up, only a loss that has risen by 15 % over its best
-    level, and over guessing, counts.
+    Silent when: no chance level is known, the first 500 steps (of a short plan 7 %, and 50) are not over,
+    the loss is on its way down to where it has not been yet, or it is negative. While the learning rate
+    still warms up, only a loss that has risen by 15 % over its best level, and over guessing, counts.
     """
     curve = loss_curve(stage)
     guess = None if curve is None else chance(curve)
@@ -87,21 +88,24 @@ def loss_worse_than_chance(stage: StageEvidence) -> Iterator[Finding]:
     warming = curve.warm >= WARMING * curve.count
     begin = 0 if warming else curve.warm
     since = curve.count - begin
-    if since < LEAST_ROWS or curve.steps[-1] - curve.steps[begin] < LEAST_STEPS:
+    least_steps = _least_steps(curve)
+    least_rows = min(LEAST_ROWS, least_steps)
+    if since < least_rows or curve.steps[-1] - curve.steps[begin] < least_steps - 1:
         return
-    recent = curve.loss[-min(since, max(LEAST_ROWS // 2, curve.count // 4)) :]
+    recent = curve.loss[-min(since, max(least_rows // 2, curve.count // 4)) :]
     parts = np.array([np.median(part) for part in np.array_split(recent, 8)])
     least = WORSE_WARMING * max(limit, curve.back(curve.best)) if warming else WORSE * limit
-    if parts.min() <= least or np.median(parts[-3:]) < 0.98 * np.median(parts[:3]):
+    late, lowest = float(np.median(parts[-3:])), curve.back(curve.best)
+    falling = late < 0.98 * np.median(parts[:3]) and late <= WORSE * lowest  # to where it has not been
+    if parts.min() <= least or falling:
         return
     row = _above_since(curve, limit)
-    last = float(np.median(parts[-3:]))
     values: dict[str, float | str] = {
-        "loss": last * guess.factor,
-        "logged": last,
+        "loss": late * guess.factor,
+        "logged": late,
         "chance": guess.level,
         "known_by": guess.name,
-        "times": last / limit,
+        "times": late / limit,
         "step": curve.step(row),
         "last_step": curve.step(curve.count - 1),
     }
@@ -113,10 +117,17 @@ def loss_worse_than_chance(stage: StageEvidence) -> Iterator[Finding]:
         stage.name,
         curve.step(row),
         curve.step(curve.count - 1),
-        (Number(stage.source, "undivided loss, median of the last rows", last * guess.factor, guess.level),),
+        (Number(stage.source, "undivided loss, median of the last rows", late * guess.factor, guess.level),),
         values,
         confidence=0.97 if guess.factor == 1 else 0.9,
         actions=("check-effective-rate", "check-labels-and-loss", "smoke-test"),
+    )
+
+
+def _least_steps(curve: LossCurve) -> int:
+    planned = curve.plan.steps
+    return (
+        LEAST_STEPS if planned is None else min(LEAST_STEPS, max(SHORT_STEPS, round(SHORT_SHARE * planned)))
     )
 
 
