@@ -153,7 +153,7 @@ def detector_rows(marks: Sequence[Marks]) -> list[Row]:
         rows.append(
             (
                 code,
-                f"{share(code in mark.alarms for mark in own):.2f}" if own else "-",
+                f"{share(_is_told(code, mark) for mark in own):.2f}" if own else "-",
                 f"{share(code not in mark.wrong for mark in said):.2f}" if said else "-",
                 f"{len(said)}",
                 f"{len(wolf)}",
@@ -161,6 +161,11 @@ def detector_rows(marks: Sequence[Marks]) -> list[Row]:
             )
         )
     return rows
+
+
+def _is_told(code: str, mark: Marks) -> bool:
+    """Whether a fault's own code was said; as information, where that will do."""
+    return code in mark.alarms or (mark.typed and not mark.case.truth.severe)
 
 
 def table(title: str, heads: str, rows: Iterable[Row]) -> str:

@@ -52,7 +52,7 @@ def codebook_collapsed(stage: StageEvidence) -> Iterator[Finding]:
     if shift is None:
         return
     width = max(min(25, settled.size // 8), settled.size // 40)
-    had = float(np.quantile(block_medians(settled, width).medians, 0.9))
+    had = float(np.quantile(block_medians(settled, width).medians, 0.96))
     fallen = level <= USAGE_LEFT * had and float(np.quantile(late, 0.9)) <= 0.5 * had
     if fallen and shift.after < 0.5 * shift.before and steps[shift.row] > steps[0]:
         severity = Severity.CRITICAL if level <= USAGE_GONE * had else Severity.WATCH

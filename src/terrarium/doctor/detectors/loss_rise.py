@@ -202,6 +202,7 @@ def overshoots(curve: LossCurve, row: int, height: float, last: float) -> bool:
 def _real(curve: LossCurve, rise: Rise, after: FloatArray) -> bool:
     """Whether noise, a warm-up, a bump or a raised learning rate would not do as well."""
     tall = rise.height >= TALL and rise.trend >= LEAST_SCORE / 2
+    tall = tall or (rise.height >= HUGE and rise.way is Way.DIVERGING)
     if rise.height < LEAST_RISE or rise.score < LEAST_SCORE / (2 if tall else 1) or after.size < 3:
         return False
     if _expected(curve, rise, after) or _usual(curve, rise) or _is_back(curve, rise):

@@ -17,6 +17,7 @@ LONG_TIMES = 60.0  # the usual time between rows
 LONG_SHARE = 0.01  # of the whole run's time
 ALIKE = 3.0  # times as long or as short at the most: pauses of one kind
 UNEVEN = 0.25  # distances of regular pauses vary by less than this share of their mean
+FEW, UNEVEN_FEW = 5, 0.1
 UNEVEN_PAIR = 0.05  # of two pauses, where chance alone is even easily
 LIVE_SECONDS = 90.0
 LIVE_TIMES = 6.0
@@ -82,7 +83,7 @@ def _regular(pace: Pace, place: int) -> bool:
     times_N = pace.seconds_N / pace.seconds_N[place]
     alike = np.flatnonzero((times_N >= 1 / ALIKE) & (times_N <= ALIKE))
     apart = np.diff(pace.to_N[alike], prepend=pace.from_N[0])
-    uneven = UNEVEN if alike.size > 2 else UNEVEN_PAIR
+    uneven = UNEVEN if alike.size > FEW else UNEVEN_FEW if alike.size > 2 else UNEVEN_PAIR
     return bool(alike.size >= 2 and apart.std() <= uneven * apart.mean())
 
 

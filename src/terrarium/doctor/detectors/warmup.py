@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,6 +21,7 @@ NO_WARM_UP = 0.7  # of the peak in the first row
 LEAST_RATE = 1e-4  # less shocks nobody
 EARLY = 0.1  # of the rows
 SHOCK = math.log(1.15)
+TALL_SHOCK = math.log(1.4)
 SPIKES = math.log(1.3)
 SUGGESTED = 0.02  # of the steps
 
@@ -44,10 +46,9 @@ def learning_rate_no_warmup(stage: StageEvidence) -> Iterator[Finding]:
     if curve is None or rate.size == 0 or curve.count < LEAST_ROWS or not _starts_full(stage, steps, rate):
         return
     shock = _shock(curve)
-    if shock is None or not (_recovers(curve, shock[1]) or _stays(stage, curve, *shock)):
+    if shock is None or not (_recovers(curve, shock) or _stays(stage, curve, shock)):
         return
-    row, height = shock
-    first, last = curve.step(0), curve.step(row)
+    first, last = curve.step(0), curve.step(shock.row)
     warmup = SUGGESTED * float(stage.plan.steps or curve.steps[-1])
     yield Finding(
         "learning-rate-no-warmup",
@@ -57,11 +58,15 @@ def learning_rate_no_warmup(stage: StageEvidence) -> Iterator[Finding]:
         last,
         (
             Number(
-                stage.source, "loss at its early height over the first", math.exp(height), math.exp(SHOCK)
+                stage.source,
+                "loss at its early height over the first",
+                math.exp(shock.height),
+                math.exp(SHOCK),
             ),
             Number(stage.source, "learning rate in the first row", float(rate[0])),
         ),
-        {"rate": float(rate[0]), "start": curve.back(curve.first), "height": curve.back(curve.first + height)}
+        {"rate": float(rate[0]), "start": curve.back(shock.start)}
+        | {"height": curve.back(shock.start + shock.height)}
         | {"height_step": last, "first_step": first, "last_step": last}
         | {"suggested_warmup": float(f"{min(2000.0, max(100.0, warmup)):.0e}")},
         confidence=0.7,
@@ -77,29 +82,42 @@ def _starts_full(stage: StageEvidence, steps: FloatArray, rate: FloatArray) -> b
     return bool(begins and full and not stage.plan.warmup_steps)
 
 
-def _shock(curve: LossCurve) -> tuple[int, float] | None:
-    """Row of the early height of a loss, and how far above the first loss it is; None where it just falls."""
+@dataclass(frozen=True)
+class Shock:
+    """An early height of a loss: its row, the level that it began at, and how far above that it is."""
+
+    row: int
+    start: float
+    height: float
+
+
+def _shock(curve: LossCurve) -> Shock | None:
+    """The early height of a loss; None where it just falls."""
     early = max(LEAST_ROWS // 2, int(EARLY * curve.count))
     calm = smooth(curve.level[:early], 5)
     row = int(np.argmax(calm))
-    height = float(calm[row]) - curve.first
-    lasting = np.count_nonzero(calm > curve.first + height / 2) >= 5
+    start = min(curve.first, float(curve.level[0]))
+    steep = float(calm[row]) - start >= max(TALL_SHOCK, 8 * curve.noise)  # within the first few rows
+    start = start if steep else curve.first
+    height = float(calm[row]) - start
+    lasting = np.count_nonzero(calm > start + height / 2) >= 5
     if height >= max(SHOCK, 4 * curve.noise) and lasting and row < early - 1:
-        return row, height
+        return Shock(row, start, height)
     above = curve.rest > max(SPIKES, 6 * curve.noise)
     often, seldom = float(above[:early].mean()), float(above[early:].mean())
     high = curve.level[:early] > curve.first + SPIKES
     if np.count_nonzero(high) >= 5 and often >= 0.04 and seldom < often / 4:
-        return int(np.argmax(curve.level[:early])), float(curve.level[:early].max()) - curve.first
+        highest = int(np.argmax(curve.level[:early]))
+        return Shock(highest, curve.first, float(curve.level[highest]) - curve.first)
     return None
 
 
-def _recovers(curve: LossCurve, height: float) -> bool:
+def _recovers(curve: LossCurve, shock: Shock) -> bool:
     """Whether the loss has lost a third of an early shock again."""
-    return curve.last <= curve.first + 0.67 * height
+    return curve.last <= shock.start + 0.67 * shock.height
 
 
-def _stays(stage: StageEvidence, curve: LossCurve, row: int, height: float) -> bool:
+def _stays(stage: StageEvidence, curve: LossCurve, shock: Shock) -> bool:
     """Whether the loss stays where an early shock has left it, and the rate is not too high altogether."""
-    flat = curve.last <= curve.first + 1.25 * height and row < EARLY * curve.count / 2
+    flat = curve.last <= shock.start + 1.25 * shock.height and shock.row < EARLY * curve.count / 2
     return flat and not any(learning_rate_too_high(stage))
