@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import inspect
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
-from loss_laws import HEALTHY, SICK, Made
+from loss_laws import HEALTHY, SICK, Made, ar1
 
-from patients.trial import ask, unsaid
+from patients.trial import ask, unsaid, until
 from terrarium.doctor.detectors import STAGE_DETECTORS, code_of
-from terrarium.doctor.finding import Finding, Severity
+from terrarium.doctor.evidence import Evidence, Plan, StageEvidence
+from terrarium.doctor.examine import examine
+from terrarium.doctor.finding import Finding, Severity, Verdict
+from terrarium.doctor.history import History
 
 DETECTORS = tuple(one for one in STAGE_DETECTORS if code_of(one).startswith(("loss-", "overfitting")))
 EASY = ("diverging_start", "diverging_sudden", "constant", "divided", "nan_stays", "inf_recovers")
@@ -61,3 +66,35 @@ def test_onsets_are_where_it_began_not_where_it_could_be_told() -> None:
             errors += [abs((finding.first_step or 0) - made.onset) / length for finding in told(made)[:1]]
     assert sum(error <= 0.05 for error in errors) >= 0.9 * len(errors)
     assert not any(math.isnan(error) for error in errors)
+
+
+def short_run(seed: int) -> StageEvidence:
+    """A dynamics of the quick preset as it goes: from a little above chance down, while the rate warms up."""
+    rng, rows = np.random.default_rng(seed), np.arange(700.0)
+    level = rng.uniform(0.3, 3) + rng.uniform(4.5, 6.5) * np.exp(-rows / rng.uniform(40, 250))
+    rate = 2e-3 * np.clip(np.minimum((rows + 1) / 40, (700 - rows) / 200), 0.01, 1)
+    columns = {
+        "step": rows,
+        "loss": level * np.exp(rng.uniform(0.01, 0.08) * ar1(rng, rows.size, rng.choice([0.0, 0.6, 0.9]), 5)),
+        "learning_rate": rate,
+        "grad_norm": rng.lognormal(0, 0.4, rows.size),
+    }
+    plan = Plan(steps=700, learning_rate=2e-3, chance_levels={"chance": math.log(1000)})
+    return StageEvidence("dynamics", plan=plan, history=History(columns))
+
+
+def test_a_short_healthy_run_is_critical_at_no_step_of_its_way() -> None:
+    for seed in range(12):
+        stage = short_run(seed)
+        for rows in range(20, 701, 20):
+            evidence = Evidence(Path("run"), stages={"dynamics": until(stage, rows / 700)})
+            assert examine(evidence).verdict is not Verdict.CRITICAL, (seed, rows)
+
+
+@pytest.mark.parametrize("kind", HEALTHY)
+def test_no_healthy_law_is_critical_on_its_way(kind: str) -> None:
+    for seed in range(1001, 1004):
+        stage = HEALTHY[kind](seed).stage
+        for share in (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9):
+            evidence = Evidence(Path("run"), stages={stage.name: until(stage, share)})
+            assert examine(evidence).verdict is not Verdict.CRITICAL, (seed, share)
