@@ -18,7 +18,7 @@ from terrarium.models.build import load_tokenizer, stage_is_trained, trained_che
 from terrarium.models.world import World
 from terrarium.run.checkpoint import judge_path
 from terrarium.run.folder import STAGES, RunFolder, read_json, write_json
-from terrarium.train.loop import Interrupted
+from terrarium.train.interruption import Interrupted
 from tiny_training import (
     Crash,
     Told,

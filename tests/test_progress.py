@@ -66,6 +66,29 @@ def test_one_slow_step_is_no_trend(clock: Clock) -> None:
     assert out.getvalue().splitlines()[-1] == "dynamics  31/3631  1:00:00 left"
 
 
+def test_the_remaining_time_is_a_band_as_wide_as_recent_steps_vary(clock: Clock) -> None:
+    progress, out = make()
+    with progress:
+        for done in range(1, 202):
+            clock.now += 1 if done < 142 else 2
+            progress.update("dynamics", done, 801)
+            if done == 141:
+                progress.say("slower from here")
+    lines = out.getvalue().splitlines()
+    before = lines[lines.index("slower from here") - 1]
+    assert before == "dynamics  141/801  11:00 left"
+    assert lines[-1] == "dynamics  201/801  10:00 to 20:00 left"
+
+
+def test_a_pace_that_is_over_is_forgotten(clock: Clock) -> None:
+    progress, out = make()
+    with progress:
+        for done in range(1, 302):
+            clock.now += 5 if done < 150 else 2
+            progress.update("dynamics", done, 361)
+    assert out.getvalue().splitlines()[-1] == "dynamics  299/361  2:04 left"
+
+
 def test_there_is_no_estimate_from_too_few_steps(clock: Clock) -> None:
     progress, out = make()
     with progress:

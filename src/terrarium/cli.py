@@ -405,7 +405,7 @@ def _train(
 ) -> RunFolder | None:
     """The trained run, or None where it was asked to stop before the end."""
     from terrarium.pipeline import train as train_run
-    from terrarium.train.loop import Interrupted
+    from terrarium.train.interruption import Interrupted
 
     try:
         return train_run(run, data, config, progress, gates=gates, heal=heal)

@@ -52,6 +52,9 @@ class StageConfig(Section):
     gate_every: Count = Field(50, description="steps between two questions to the doctor")
     keep_checkpoints: Count = 3
     failed_saves: Count = Field(3, description="saves that may fail in a row before training stops")
+    stall_seconds: Annotated[float, Field(ge=0.1, le=86400)] = Field(
+        90.0, description="least time without a step that is reported as a stall"
+    )
 
     @model_validator(mode="after")
     def _whole_micro_batches(self) -> Self:

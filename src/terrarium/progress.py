@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 LINE_SECONDS = 10.0  # between lines where the output is no terminal
-RECENT = 50  # steps that the estimate of the remaining time is made of
+RECENT = 100  # steps that the estimate of the remaining time is made of
+BLOCK = 10  # steps whose median is one opinion; the slowest and the fastest one are the ends of a band
 
 
 class ConsoleProgress:
@@ -74,20 +75,18 @@ class ConsoleProgress:
         self._last_line = 0.0
 
     def _remaining(self, done: int, total: int) -> str:
-        """The remaining time, from the median of recent steps: one slow step is not a trend."""
-        ends = list(self._ends)
+        """The remaining time as a band, from medians of recent steps: one slow step is not a trend."""
         spans = [
             (later[1] - earlier[1]) / (later[0] - earlier[0])
-            for earlier, later in pairwise(ends)
+            for earlier, later in pairwise(self._ends)
             if later[0] > earlier[0]
         ]
         if len(spans) < 3 or done >= total:
             return ""
-        seconds = round(median(spans) * (total - done))
-        hours, rest = divmod(seconds, 3600)
-        return (
-            f"{hours}:{rest // 60:02}:{rest % 60:02} left" if hours else f"{rest // 60}:{rest % 60:02} left"
-        )
+        first = len(spans) % BLOCK if len(spans) >= BLOCK else 0  # the newest steps fill a block
+        medians = [median(spans[start : start + BLOCK]) for start in range(first, len(spans), BLOCK)]
+        least, most = (_clock(each * (total - done)) for each in (min(medians), max(medians)))
+        return f"{least} left" if least == most else f"{least} to {most} left"
 
     def _line(self, name: str, done: int, total: int, note: str) -> None:
         if self.console.is_terminal:
@@ -96,3 +95,9 @@ class ConsoleProgress:
         if done >= total or now - self._last_line >= LINE_SECONDS:
             self._last_line = now
             self.say(f"{name}  {done}/{total}  {note}".rstrip())
+
+
+def _clock(seconds: float) -> str:
+    """As minutes:seconds, or hours:minutes:seconds."""
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"

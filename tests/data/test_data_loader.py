@@ -117,6 +117,23 @@ def test_closing_early_stops_the_thread() -> None:
     assert len(counting.made) <= 5, "it works only a little ahead"
 
 
+def test_it_ends_where_somebody_asks_even_while_a_batch_is_waited_for() -> None:
+    asked, release = [""], threading.Event()
+
+    class Slow:
+        def batch(self, step: int) -> int:
+            if step == 2:
+                asked[0] = "SIGTERM"
+                release.wait(0.5)
+            return step
+
+    with Prefetcher(Slow(), 0, 9, lambda: asked[0]) as batches:
+        seen = list(batches)
+    assert seen in ([], [0], [0, 1])
+    release.set()
+    assert no_thread_is_left()
+
+
 def no_thread_is_left() -> bool:
     return not any(thread.name == "prefetch" for thread in threading.enumerate())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from terrarium.errors import RunError, TrainingError
 from terrarium.run.checkpoint import list_checkpoints
 from terrarium.run.folder import StageFolder
 from terrarium.train.adjustments import NAME, Adjustment, Adjustments, set_back
+from terrarium.train.interruption import never
 from terrarium.train.loop import train_stage
 from terrarium.train.optimizer import set_learning_rate
 from terrarium.train.stages import Stage
@@ -35,7 +37,7 @@ class Once:
         self._after, self._adjustment = after, adjustment
         self.asked: list[tuple[int, bool]] = []
 
-    def ask(self, step: int, *, last: bool) -> Adjustment | None:
+    def ask(self, step: int, *, last: bool, asked: Callable[[], str] = never) -> Adjustment | None:
         self.asked.append((step, last))
         if step == self._after:
             self._after = -1

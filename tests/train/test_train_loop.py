@@ -17,7 +17,8 @@ from terrarium.errors import TrainingError
 from terrarium.run.checkpoint import judge_path, list_checkpoints
 from terrarium.run.folder import STAGES
 from terrarium.run.history import History, read_history
-from terrarium.train.loop import Interrupted, train_stage, train_step
+from terrarium.train.interruption import Interrupted
+from terrarium.train.loop import train_stage, train_step
 from terrarium.train.saver import Saver
 from terrarium.train.stages import Stage
 from terrarium.train.state import TrainState

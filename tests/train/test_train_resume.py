@@ -12,7 +12,7 @@ from terrarium.errors import CheckpointError
 from terrarium.run.checkpoint import judge_path, list_checkpoints
 from terrarium.run.folder import STAGES, StageFolder
 from terrarium.run.history import read_history
-from terrarium.train.loop import Interrupted
+from terrarium.train.interruption import Interrupted
 from tiny_training import (
     Crash,
     Told,

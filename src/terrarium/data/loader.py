@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
 
@@ -23,6 +23,8 @@ Batch = TypeVar("Batch")
 Batch_co = TypeVar("Batch_co", covariant=True)
 
 QUEUE_LENGTH = 2  # one batch in hand, one being cut: more only costs memory
+LOOK_SECONDS = 0.2  # while a batch is waited for
+LEAVE_SECONDS = 5.0  # that a thread which hangs in reading is waited for: it holds nothing, and dies with us
 
 
 class ClipSampler:
@@ -98,10 +100,18 @@ class Prefetcher(Generic[Batch]):
         batches: makes the batch of a step, a `ClipSampler` for instance.
         start_step: the first step.
         stop_step: one past the last step, or None to go on for ever.
+        asked: why to end before that, "" to go on; looked at before each batch, and while one is waited for.
     """
 
-    def __init__(self, batches: Batches[Batch], start_step: int, stop_step: int | None = None) -> None:
+    def __init__(
+        self,
+        batches: Batches[Batch],
+        start_step: int,
+        stop_step: int | None = None,
+        asked: Callable[[], str] = lambda: "",
+    ) -> None:
         self._batches, self._step, self._stop_step = batches, start_step, stop_step
+        self._asked = asked
         self._queue: queue.Queue[tuple[Batch | None, BaseException | None]] = queue.Queue(QUEUE_LENGTH)
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._fill, name="prefetch", daemon=True)
@@ -116,8 +126,11 @@ class Prefetcher(Generic[Batch]):
         self.close()
 
     def __iter__(self) -> Iterator[Batch]:
-        while not self._closed.is_set():
-            batch, error = self._queue.get()
+        while not self._closed.is_set() and not self._asked():
+            try:
+                batch, error = self._queue.get(timeout=LOOK_SECONDS)
+            except queue.Empty:
+                continue
             if error is not None:
                 self.close()
                 raise error
@@ -127,11 +140,11 @@ class Prefetcher(Generic[Batch]):
             yield batch
 
     def close(self) -> None:
-        """Stop the thread and wait for it; calling it twice is fine."""
+        """Stop the thread and wait for it, but not for one that hangs; calling it twice is fine."""
         self._closed.set()
         while not self._queue.empty():
             self._queue.get_nowait()
-        self._thread.join()
+        self._thread.join(LEAVE_SECONDS)
 
     def _fill(self) -> None:
         step = self._step

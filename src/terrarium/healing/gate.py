@@ -20,6 +20,7 @@ from terrarium.run.retention import pin
 from terrarium.run.survey import list_checkpoints
 from terrarium.run.verify import judge
 from terrarium.train.adjustments import Adjustment, Adjustments
+from terrarium.train.interruption import never
 from terrarium.train.stages import Stage
 
 LOWER = 1 / 3
@@ -51,11 +52,12 @@ class DoctorGate:
         self._untrained = copy.deepcopy(stage.model)
         self.seconds = 0.0
 
-    def ask(self, step: int, *, last: bool) -> Adjustment | None:
+    def ask(self, step: int, *, last: bool, asked: Callable[[], str] = never) -> Adjustment | None:
         """After so many steps: None to go on, or where to go back to and what to change.
 
         Raises:
             HealthError: the stage is critical and can't be treated.
+            Interrupted: training is to leave while causes are tried; nothing is decided.
         """
         if step % self._stage.config.gate_every and not last:
             return None
@@ -67,7 +69,7 @@ class DoctorGate:
             raise self._stop(Decision(step, What.STOP, verdict, reason="its history can't be read"))
         lead = illness(diagnosis)
         if lead is not None:
-            return self._treat(step, diagnosis, lead)
+            return self._treat(step, diagnosis, lead, asked)
         self._keep_what_came_before(diagnosis)
         write_down(self._folder, Decision(step, What.CONTINUE, verdict, numbers=_loss(diagnosis)))
         return None
@@ -88,7 +90,7 @@ class DoctorGate:
             return self._smaller_parts(refusal, step)
         return self._past_what_is_not_finite(refusal, step)
 
-    def _treat(self, step: int, diagnosis: Diagnosis, lead: Finding) -> Adjustment:
+    def _treat(self, step: int, diagnosis: Diagnosis, lead: Finding, asked: Callable[[], str]) -> Adjustment:
         verdict, began = diagnosis.stages[self._stage.name], onset(diagnosis, lead)
         numbers: dict[str, float | None] = {each.name: each.number for each in lead.evidence}
         cure = CURES[lead.code]
@@ -114,7 +116,7 @@ class DoctorGate:
             return self._set_back(decision)
         start = self._before(began)
         trials = try_rates(
-            self._stage, self._untrained, self._folder, self._config, start, self._end(start, step)
+            self._stage, self._untrained, self._folder, self._config, start, self._end(start, step), asked
         )
         factor = trials.best(self._config.gates.trial_gain)
         back, numbers = _step(start), numbers | trials.numbers()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -14,6 +15,7 @@ from terrarium.run.folder import StageFolder
 from terrarium.run.history import read_history
 from terrarium.run.rows import step_of
 from terrarium.train.adjustments import Adjustment, Adjustments
+from terrarium.train.interruption import never
 from terrarium.train.proof import replay
 from terrarium.train.stages import Stage
 
@@ -45,7 +47,13 @@ class Trials:
 
 
 def try_rates(
-    stage: Stage, untrained: nn.Module, folder: StageFolder, config: Config, start: Path | None, stop: int
+    stage: Stage,
+    untrained: nn.Module,
+    folder: StageFolder,
+    config: Config,
+    start: Path | None,
+    stop: int,
+    asked: Callable[[], str] = never,
 ) -> Trials:
     """Take the steps from a checkpoint to `stop` again, at a third and a tenth of the rate, on copies.
 
@@ -56,6 +64,10 @@ def try_rates(
         config: of the run.
         start: a whole checkpoint, or None for the beginning.
         stop: the step to end at; the history reaches it.
+        asked: why to leave before that, "" to go on.
+
+    Raises:
+        Interrupted: it was asked to leave.
     """
     begin = int(start.name.rsplit("_", 1)[1]) if start else 0
     count = max(1, round((stop - begin) * COMPARED))
@@ -68,7 +80,7 @@ def try_rates(
         adjustments = Adjustments.read(folder).and_then(Adjustment(begin, factor))
         losses: list[float] = []
         try:
-            replay(replace(stage, model=untrained), folder, config, start, stop, adjustments, losses)
+            replay(replace(stage, model=untrained), folder, config, start, stop, adjustments, losses, asked)
         except TrainingError:
             losses = [float("inf")]
         replayed[factor] = fmean(losses[-count:])

@@ -7,6 +7,15 @@ from types import FrameType, TracebackType
 from typing import Self
 
 
+class Interrupted(Exception):  # noqa: N818 - not an error: the user asked
+    """Training was asked to leave, and left; what was done is saved."""
+
+
+def never() -> str:
+    """Why training is to leave, where nobody can ask: never."""
+    return ""
+
+
 class Interruption:
     """While open, the first SIGINT or SIGTERM only sets `asked`; a second one stops at once."""
 

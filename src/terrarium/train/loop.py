@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -20,7 +21,7 @@ from terrarium.run.freeze import is_asked_to_stop
 from terrarium.run.history import History
 from terrarium.train.adjustments import UNCHANGED, Adjustment, Adjustments, set_back
 from terrarium.train.gate import Gate, OpenGate
-from terrarium.train.interruption import Interruption
+from terrarium.train.interruption import Interrupted, Interruption
 from terrarium.train.optimizer import learning_rate_at, set_learning_rate
 from terrarium.train.pictures import save_picture
 from terrarium.train.precision import autocast
@@ -28,6 +29,7 @@ from terrarium.train.probe import probe_loss
 from terrarium.train.saver import Saver, Snapshot
 from terrarium.train.stages import Stage
 from terrarium.train.state import TrainState, seed_step
+from terrarium.train.watchdog import Watchdog
 
 Row = dict[str, float | int | str | None]
 
@@ -42,10 +44,6 @@ class Progress(Protocol):
     def step(self, stage: str, row: Row, steps: int) -> None:
         """A step of a stage was taken, of so many."""
         ...
-
-
-class Interrupted(Exception):  # noqa: N818 - not an error: the user asked, and all was saved
-    """Training was asked to stop, and has saved its state."""
 
 
 class _SetBack(Exception):  # noqa: N818 - not an error: the way back to the last good state
@@ -66,28 +64,40 @@ def train_stage(
     """
     torch.set_flush_denormal(True)  # denormals make steps many times slower on CPUs
     untrained = copy.deepcopy(stage.model.state_dict())
-    while True:
-        try:
-            _train(stage, folder, config, progress, gate or OpenGate())
-        except _SetBack as back:
-            set_back(folder, back.adjustment)
-            stage.model.load_state_dict(untrained)
-            progress.say(f"{folder.name} goes back to step {back.adjustment.from_step}")
-        else:
-            return
+    with Interruption() as interruption:  # over all ways back: what was asked in a trial is not forgotten
+
+        def asked() -> str:
+            return interruption.asked or ("asked to stop" if is_asked_to_stop(folder.path.parent) else "")
+
+        while True:
+            try:
+                _train(stage, folder, config, progress, gate or OpenGate(), asked)
+            except _SetBack as back:
+                set_back(folder, back.adjustment)
+                stage.model.load_state_dict(untrained)
+                progress.say(f"{folder.name} goes back to step {back.adjustment.from_step}")
+            else:
+                return
 
 
-def _train(stage: Stage, folder: StageFolder, config: Config, progress: Progress, gate: Gate) -> None:
+def _train(
+    stage: Stage,
+    folder: StageFolder,
+    config: Config,
+    progress: Progress,
+    gate: Gate,
+    asked: Callable[[], str],
+) -> None:
     state, adjustments = TrainState.begin(stage.model, stage.config), Adjustments.read(folder)
     with (
         History(folder) as history,
-        Interruption() as interruption,
         Saver(folder, stage.config.keep_checkpoints, stage.config.failed_saves, progress.say) as saver,
+        Watchdog(folder.path, stage.config.stall_seconds, progress.say) as watchdog,
     ):
         resume(state, folder, history, progress)
-        first_runtime, began = history.last_runtime, time.monotonic()
-        with Prefetcher(Adjusted(stage, adjustments), state.step, stage.config.steps) as batches:
-            for batch in batches:
+        resumed_at, first_runtime, began = state.step, history.last_runtime, time.monotonic()
+        with Prefetcher(Adjusted(stage, adjustments), state.step, stage.config.steps, asked) as batches:
+            for batch in batches:  # they end early where training is asked to stop
                 saver.check()
                 try:
                     row = train_step(state, stage, stage.to_inputs(batch), config, adjustments)
@@ -95,21 +105,33 @@ def _train(stage: Stage, folder: StageFolder, config: Config, progress: Progress
                     raise _SetBack(gate.answer(refusal, state.step)) from refusal
                 row["runtime"] = round(first_runtime + time.monotonic() - began, 3)
                 history.append(row)
+                watchdog.stepped()
                 progress.step(stage.name, row, stage.config.steps)
                 # the picture first: after a kill in between it is drawn again, and none is missing
                 if state.step % stage.config.picture_every == 0 or is_last(state, stage.config):
-                    save_picture(stage.draw(state.average), folder, state.step)
-                stop = interruption.asked or ("asked to stop" if is_asked_to_stop(folder.path.parent) else "")
+                    with watchdog.pause("drawing"):
+                        save_picture(stage.draw(state.average), folder, state.step)
                 # the gate before the save: what it finds critical is not kept
-                if not stop and (back := gate.ask(state.step, last=is_last(state, stage.config))) is not None:
+                with watchdog.pause("at the gate"):
+                    back = gate.ask(state.step, last=is_last(state, stage.config), asked=asked)
+                if back is not None:
                     raise _SetBack(back)
-                if stop or state.step % stage.config.checkpoint_every == 0 or is_last(state, stage.config):
-                    history.sync()
-                    saver.save(lambda: take_snapshot(state, stage, config))
-                if stop:
-                    saver.finish()
-                    raise Interrupted(f"{stop} at step {state.step} of {stage.name}: saved")
-        saver.finish()
+                if state.step % stage.config.checkpoint_every == 0 or is_last(state, stage.config):
+                    with watchdog.pause("saving"):
+                        save(state, stage, config, history, saver)
+        done = is_last(state, stage.config)
+        with watchdog.pause("saving"):
+            if not done and state.step > resumed_at:
+                save(state, stage, config, history, saver)
+            saver.finish()
+        if (why := asked()) or not done:
+            raise Interrupted(f"{why or 'asked to stop'} at step {state.step} of {stage.name}: saved")
+
+
+def save(state: TrainState, stage: Stage, config: Config, history: History, saver: Saver) -> None:
+    """Begin to save a state; its rows reach the disk first."""
+    history.sync()
+    saver.save(lambda: take_snapshot(state, stage, config))
 
 
 def take_snapshot(state: TrainState, stage: Stage, config: Config) -> Snapshot:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +19,7 @@ from terrarium.run.folder import StageFolder, parse_checkpoint_name
 from terrarium.run.survey import list_checkpoints
 from terrarium.run.verify import judge
 from terrarium.train.adjustments import Adjustments
+from terrarium.train.interruption import Interrupted, never
 from terrarium.train.loop import train_step
 from terrarium.train.probe import probe_loss
 from terrarium.train.stages import Stage
@@ -94,6 +96,7 @@ def replay(
     stop: int,
     adjustments: Adjustments | None = None,
     losses: list[float] | None = None,
+    asked: Callable[[], str] = never,
 ) -> TrainState:
     """Take the steps from a checkpoint to `stop` once more, on a copy; nothing is written.
 
@@ -105,13 +108,17 @@ def replay(
         stop: the step to end at.
         adjustments: in force; those of the folder by default.
         losses: gets the loss of each step.
+        asked: why to leave before the end, "" to go on.
 
     Raises:
         TrainingError: a step is not finite.
+        Interrupted: it was asked to leave.
     """
     in_force = Adjustments.read(folder) if adjustments is None else adjustments
     state = _load(stage, folder, start)
     while state.step < stop:
+        if why := asked():
+            raise Interrupted(f"{why} while steps of {stage.name} were taken again: nothing was decided")
         batch = stage.batches.batch(in_force.batch_of(state.step))
         row = train_step(state, stage, stage.to_inputs(batch), config, in_force)
         if losses is not None:
