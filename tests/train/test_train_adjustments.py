@@ -37,7 +37,7 @@ class Once:
         self._after, self._adjustment = after, adjustment
         self.asked: list[tuple[int, bool]] = []
 
-    def ask(self, step: int, *, last: bool, asked: Callable[[], str] = never) -> Adjustment | None:
+    def ask(self, step: int, *, last: bool, asked: Callable[[], str] = never) -> Adjustment | None:  # noqa: ARG002
         self.asked.append((step, last))
         if step == self._after:
             self._after = -1

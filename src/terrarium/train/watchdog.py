@@ -27,8 +27,8 @@ class Watchdog:
     """Reports a training that takes no step, once per stall, and writes down where each thread stands.
 
     A stall is `max(least_seconds, 6 x the median step)` without a step. Announced pauses (saving, pictures,
-    gates) may last ten times as long. It runs in a thread of its own; where something keeps Python from running
-    at all, a timer of the interpreter's still writes the stacks down.
+    gates) may last ten times as long. It runs in a thread of its own; where something keeps Python from
+    running at all, a timer of the interpreter's still writes the stacks down.
 
     Args:
         folder: of the stage; gets `stalls.txt`, where there is something to write.
