@@ -102,7 +102,9 @@ def _facts(numbers: JsonObject, checkpoints: JsonObject, language: Language) -> 
 def _lead(finding: FindingView, language: Language, console: Console) -> None:
     console.print()
     line = Text(f"{finding.number} ", style=f"bold {COLOURS[finding.severity]}")
-    console.print(line.append(_where(finding, language), style="bold"))
+    where = _where(finding, language)
+    where.stylize("bold")
+    console.print(line.append_text(where))
     console.print(Padding(_text(finding.message), (0, 0, 0, 2)))
     for label, words in (("cause", finding.cause), ("refuted_by", finding.refuted_by)):
         if words:
