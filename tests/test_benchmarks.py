@@ -174,3 +174,16 @@ def test_quality_of_a_run_without_scores(tmp_path: Path) -> None:
     (path / "scores.json").unlink()
     result = call("quality", "--run", str(path))
     assert result.exit_code == 1 and "terrarium evaluate" in result.output
+
+
+def test_the_doctor_s_speed_reads_every_format(tmp_path: Path) -> None:
+    rows = list(load("doctor_speed").long_histories(tmp_path, 100, repeat=1))
+    assert [str(row[0]).partition(",")[0] for row in rows] == [
+        "csv",
+        "json",
+        "jsonl",
+        "wandb",
+        "tensorboard",
+        "trackio",
+    ]
+    assert all(row[3] == "yes" for row in rows)

@@ -37,6 +37,31 @@ def find_holes(clips_CTHW: Grey) -> Mask | None:
     return _grown(hidden) if agreement < CHANCE else None
 
 
+def shrink_seen(clips_CTHW: Grey, size: tuple[int, int]) -> tuple[Grey, Mask] | None:
+    """Clips and their holes at a smaller size, each pixel the mean of what is seen of it.
+
+    At the rim of a hole a pixel of the smaller size mixes; this way only a rim of the larger size is lost.
+
+    Args:
+        clips_CTHW: in a multiple of the size.
+        size: (width, height) wanted.
+
+    Returns:
+        The clips [C, T, height, width], and where less than half of a pixel is seen; None without holes.
+    """
+    hidden_CTHW = find_holes(clips_CTHW)
+    if hidden_CTHW is None:
+        return None
+    width, height = size
+    c, t, h, w = clips_CTHW.shape
+    blocks = (c, t, height, h // height, width, w // width)
+    seen = (~hidden_CTHW).reshape(blocks)
+    counts = seen.sum((3, 5))
+    sums = (clips_CTHW.reshape(blocks) * seen).sum((3, 5))
+    means = np.asarray(sums / np.maximum(counts, 1), clips_CTHW.dtype)
+    return means, np.asarray(counts < seen.shape[3] * seen.shape[5] / 2)
+
+
 def _grown(hidden: Mask) -> Mask:
     """One pixel more on each side: at the rim of a hole the colours mix."""
     grown = hidden.copy()

@@ -20,7 +20,7 @@ from terrarium.doctor.evidence import Missing, Pair, Picture
 from terrarium.doctor.json_files import JsonObject, read_object
 from terrarium.doctor.looks import Grey, pair
 from terrarium.doctor.readers.figures import Box, Bytes, Clips, in_grid, in_halves
-from terrarium.doctor.readers.masks import fill, find_holes
+from terrarium.doctor.readers.masks import fill, find_holes, shrink_seen
 from terrarium.run import disk
 
 PICTURE_NAME = re.compile(r"(?P<what>.+)_step_(?P<step>\d{1,15})\.png")
@@ -35,6 +35,7 @@ EXAMINED_PIXELS = 40 * 10**6  # of all of a stage's pictures: what is larger is 
 MOST_PAIRS = 8
 MOST_FRAMES = 8
 CELL_SIZE = 64
+FINER = 4  # times the size of a cell, in which holes of the truth are looked for
 MOST_NAMED = 3
 UNREADABLE = (
     OSError,
@@ -179,7 +180,10 @@ def _pairs(grey_HW: Bytes, clips: Sequence[Clips]) -> tuple[Pair, ...]:
     truth_CTHW = np.stack([_frames(image, clips[place].truth, size) for place in places])
     model_CTHW = np.stack([_frames(image, clips[place].model, size) for place in places])
     hidden_CTHW = find_holes(truth_CTHW)
-    if hidden_CTHW is None:
+    if hidden_CTHW is not None:
+        fine_CTHW = _fine(image, [clips[place].truth for place in places], size)
+        truth_CTHW, hidden_CTHW = shrink_seen(fine_CTHW, size) or (truth_CTHW, hidden_CTHW)
+    else:
         return tuple(pair(truth, model) for truth, model in zip(truth_CTHW, model_CTHW, strict=True))
     filled = [fill(truth, hidden) for truth, hidden in zip(truth_CTHW, hidden_CTHW, strict=True)]
     return tuple(
@@ -187,6 +191,13 @@ def _pairs(grey_HW: Bytes, clips: Sequence[Clips]) -> tuple[Pair, ...]:
         for truth, model, hidden in zip(filled, model_CTHW, hidden_CTHW, strict=True)
         if truth is not None
     )
+
+
+def _fine(image: Image.Image, truths: Sequence[Sequence[Box]], size: tuple[int, int]) -> Grey:
+    """The truth of some clips [C, T, H, W] in up to `FINER` times the size, as far as there are pixels."""
+    left, top, right, bottom = truths[0][0]
+    times = max(1, min(FINER, int((right - left) // size[0]), int((bottom - top) // size[1])))
+    return np.stack([_frames(image, boxes, (size[0] * times, size[1] * times)) for boxes in truths])
 
 
 def _frames(image: Image.Image, boxes: Sequence[Box], size: tuple[int, int]) -> Grey:
