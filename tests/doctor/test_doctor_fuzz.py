@@ -32,7 +32,7 @@ from terrarium.doctor.readers.gather import gather
 from terrarium.doctor.readers.histories import read
 from terrarium.doctor.readers.pictures import examine_pictures
 
-EXAMPLES = int(os.environ.get("TERRARIUM_FUZZ", "25"))
+EXAMPLES = int(os.environ.get("TERRARIUM_FUZZ", "15"))
 MOST_SECONDS = 20.0
 """Of one example, on a busy machine; a quiet one takes some milliseconds."""
 
