@@ -3,9 +3,8 @@
     python benchmarks/healing.py RUN [--case NAME...]
 
 RUN is a finished run; nothing in it is changed. Its stages are trained anew in a temporary folder, on its
-footage and its other stages, each with something broken, with the gates that `terrarium train` has. "Lost" are
-steps that were taken back; "ends at" is the mean loss of the last fifth of the steps, beside that of the run's
-own stage.
+footage and its other stages, each with something broken and with the gates of `terrarium train`. "Lost" are
+steps that were taken back; "ends at" is the mean loss of the last fifth of the steps, beside the run's own.
 """
 
 from __future__ import annotations

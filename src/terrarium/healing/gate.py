@@ -169,7 +169,7 @@ class DoctorGate:
                 reason=f"{refusal.what}: passed over",
             )
             return self._set_back(skipped)
-        start = self._before(step)
+        start = self._before(step - 1)
         reason = "the next batch is not finite either: the rate is lowered from the last checkpoint on"
         return self._set_back(
             Decision(step, What.RETUNE, "", "loss-not-finite", step, {}, _step(start), LOWER, reason=reason)

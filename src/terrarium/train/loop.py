@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,6 +24,7 @@ from terrarium.train.adjustments import UNCHANGED, Adjustment, Adjustments, set_
 from terrarium.train.gate import Gate, OpenGate
 from terrarium.train.interruption import Interrupted, Interruption
 from terrarium.train.optimizer import learning_rate_at, set_learning_rate
+from terrarium.train.overhead import Overhead
 from terrarium.train.pictures import save_picture
 from terrarium.train.precision import autocast
 from terrarium.train.probe import probe_loss
@@ -89,6 +91,7 @@ def _train(
     asked: Callable[[], str],
 ) -> None:
     state, adjustments = TrainState.begin(stage.model, stage.config), Adjustments.read(folder)
+    overhead = Overhead()
     with (
         History(folder) as history,
         Saver(folder, stage.config.keep_checkpoints, stage.config.failed_saves, progress.say) as saver,
@@ -102,28 +105,34 @@ def _train(
                 try:
                     row = train_step(state, stage, stage.to_inputs(batch), config, adjustments)
                 except TrainingError as refusal:
+                    # the step was not taken: what was reached before it is whole, and need not be lost
+                    keep(state, stage, config, history, saver, progress)
                     raise _SetBack(gate.answer(refusal, state.step)) from refusal
                 row["runtime"] = round(first_runtime + time.monotonic() - began, 3)
-                history.append(row)
+                with overhead.of("history"):
+                    history.append(row)
                 watchdog.stepped()
                 progress.step(stage.name, row, stage.config.steps)
                 # the picture first: after a kill in between it is drawn again, and none is missing
                 if state.step % stage.config.picture_every == 0 or is_last(state, stage.config):
-                    with watchdog.pause("drawing"):
+                    with watchdog.pause("drawing"), overhead.of("pictures"):
                         save_picture(stage.draw(state.average), folder, state.step)
                 # the gate before the save: what it finds critical is not kept
-                with watchdog.pause("at the gate"):
+                with watchdog.pause("at the gate"), overhead.of("gates"):
                     back = gate.ask(state.step, last=is_last(state, stage.config), asked=asked)
                 if back is not None:
                     raise _SetBack(back)
                 if state.step % stage.config.checkpoint_every == 0 or is_last(state, stage.config):
-                    with watchdog.pause("saving"):
+                    with watchdog.pause("saving"), overhead.of("saving"):
                         save(state, stage, config, history, saver)
         done = is_last(state, stage.config)
         with watchdog.pause("saving"):
             if not done and state.step > resumed_at:
                 save(state, stage, config, history, saver)
             saver.finish()
+        overhead.add("steps", time.monotonic() - began)
+        overhead.add("writer", saver.writer_seconds)
+        overhead.write(folder)
         if (why := asked()) or not done:
             raise Interrupted(f"{why or 'asked to stop'} at step {state.step} of {stage.name}: saved")
 
@@ -132,6 +141,17 @@ def save(state: TrainState, stage: Stage, config: Config, history: History, save
     """Begin to save a state; its rows reach the disk first."""
     history.sync()
     saver.save(lambda: take_snapshot(state, stage, config))
+
+
+def keep(
+    state: TrainState, stage: Stage, config: Config, history: History, saver: Saver, progress: Progress
+) -> None:
+    """Save what was reached before a step that was refused, if that can be saved."""
+    try:
+        save(state, stage, config, history, saver)
+        saver.finish()
+    except CheckpointError as error:
+        progress.say(f"what was reached before step {state.step} was not saved: {error}")
 
 
 def take_snapshot(state: TrainState, stage: Stage, config: Config) -> Snapshot:
@@ -168,15 +188,15 @@ def train_step(
     asked = learning_rate_at(state.step, stage.config) * adjustments.rate_factor(state.step)
     rate = set_learning_rate(state.optimizer, asked)
     state.model.train()
-    state.optimizer.zero_grad(set_to_none=True)  # a step that was refused left its gradients behind
     parts = stage.config.gradient_accumulation * adjustments.accumulation_factor(state.step)
-    results = [
-        backward(state.model, micro_batch, parts, config)
-        for micro_batch in zip(*(part.chunk(parts) for part in inputs), strict=True)
-    ]
-    norm = nn.utils.clip_grad_norm_(state.model.parameters(), stage.config.gradient_clip)
-    loss = torch.stack([result.loss.detach() for result in results]).mean()
-    refuse_non_finite(loss, norm, stage, adjustments.batch_of(state.step))
+    with without_trace(state):
+        results = [
+            backward(state.model, micro_batch, parts, config)
+            for micro_batch in zip(*(part.chunk(parts) for part in inputs), strict=True)
+        ]
+        norm = nn.utils.clip_grad_norm_(state.model.parameters(), stage.config.gradient_clip)
+        loss = torch.stack([result.loss.detach() for result in results]).mean()
+        refuse_non_finite(loss, norm, stage, adjustments.batch_of(state.step))
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)  # they need no room until the next step
     state.update_average(stage.config.ema_decay)
@@ -188,6 +208,20 @@ def train_step(
     return row
 
 
+@contextmanager
+def without_trace(state: TrainState) -> Iterator[None]:
+    """A step that is refused leaves neither gradients behind nor what its batch did to running statistics."""
+    before = [buffer.clone() for buffer in state.model.buffers()]
+    try:
+        yield
+    except TrainingError:
+        state.optimizer.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for buffer, kept in zip(state.model.buffers(), before, strict=True):
+                buffer.copy_(kept)
+        raise
+
+
 def backward(model: nn.Module, inputs: tuple[Tensor, ...], parts: int, config: Config) -> StepResult:
     """Forward and backward pass of a micro-batch; gradients add up to those of the mean of `parts`."""
     try:
@@ -197,7 +231,6 @@ def backward(model: nn.Module, inputs: tuple[Tensor, ...], parts: int, config: C
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        model.zero_grad(set_to_none=True)
         raise OutOfMemoryError(
             f"no room for a micro-batch of {len(inputs[0])} clips",
             "Raise gradient_accumulation or lower batch_size.",

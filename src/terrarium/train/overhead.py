@@ -1,0 +1,60 @@
+"""What safety costs, accounted inside the run: seconds that went into saving, history and gates."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from terrarium.errors import RunError
+from terrarium.run.folder import StageFolder, read_json, write_json
+
+NAME = "overhead.json"
+
+
+@dataclass
+class Overhead:
+    """Seconds by what they went into, added up over resumes.
+
+    Attributes:
+        seconds: "steps" (all of the loop), "history", "gates", "pictures", "saving" (for which training stood
+            still) and "writer" (CPU time of the thread that writes checkpoints).
+    """
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Add to one account."""
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        """Account for what is done meanwhile."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.add(name, time.monotonic() - began)
+
+    def write(self, folder: StageFolder) -> None:
+        """Write the accounts, and what earlier lives of the stage had.
+
+        Raises:
+            RunError: the folder can't be written.
+        """
+        total = Overhead(_known(folder))
+        for name, seconds in self.seconds.items():
+            total.add(name, seconds)
+        rounded = {name: round(seconds, 3) for name, seconds in total.seconds.items()}
+        write_json(folder.path / NAME, {"format": 1, "seconds": rounded})
+
+
+def _known(folder: StageFolder) -> dict[str, float]:
+    try:
+        tree = read_json(folder.path / NAME)
+    except RunError:
+        return {}
+    seconds = tree.get("seconds") if isinstance(tree, dict) else None
+    accounts = seconds.items() if isinstance(seconds, dict) else ()
+    return {str(name): float(value) for name, value in accounts if isinstance(value, int | float)}
