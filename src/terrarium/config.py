@@ -146,7 +146,9 @@ class GatesConfig(Section):
     """What is done where the doctor finds a stage critical, and what the finished world must show."""
 
     retries: Annotated[int, Field(ge=0, le=100)] = Field(3, description="times that a stage may be set back")
-    trial_steps: Count = Field(100, description="most steps that are taken again to try a cause")
+    trial_steps: Count = Field(
+        100, description="most steps from the onset on that are taken again to try a cause"
+    )
     trial_gain: Fraction = Field(
         0.03, description="share of the loss that a lower rate must gain to be believed"
     )

@@ -87,6 +87,22 @@ def _places(clips: Any) -> tuple[Any, ...]:
     return (*clips.episode_B.tolist(), *clips.start_B.tolist())
 
 
+def struck(stage: Stage, at: int) -> Any:
+    """To inputs, but once, before a step, the live weights are overwritten: no fault of rate or batches."""
+    left = [at]
+
+    @torch.no_grad()
+    def to_inputs(drawn: Any) -> tuple[torch.Tensor, ...]:
+        left[0] -= 1
+        if left[0] == 0:
+            generator = torch.Generator().manual_seed(0)
+            for parameter in stage.model.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=generator))
+        return stage.to_inputs(drawn)
+
+    return to_inputs
+
+
 class OneClipOnly(nn.Module):
     """A model that finds room for one clip at a time."""
 

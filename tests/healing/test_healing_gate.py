@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from healing_samples import OneClipOnly, Ward, poisoned
+from healing_samples import OneClipOnly, Ward, poisoned, struck
 
 from terrarium.data.dataset import Dataset
 from terrarium.errors import HealthError, TrainingError
@@ -16,7 +17,8 @@ from terrarium.healing.gate import BEFORE_TROUBLE
 from terrarium.healing.trial import Trials
 from terrarium.run.checkpoint import list_checkpoints
 from terrarium.run.retention import pinned
-from terrarium.train.adjustments import Adjustments
+from terrarium.train.adjustments import Adjustment, Adjustments
+from terrarium.train.interruption import Interrupted, never
 from terrarium.train.loop import train_stage
 from terrarium.train.optimizer import learning_rate_at
 from tiny_training import Told, tensor_bytes, timeless
@@ -130,6 +132,80 @@ def test_where_the_rate_is_not_to_blame_batches_are_passed_over(
     assert abs(cure["onset"] - 150) < 20
 
 
+def test_what_was_neither_rate_nor_batches_is_rolled_back_unchanged(footage: Dataset, tmp_path: Path) -> None:
+    ward = Ward(tmp_path / "run", footage, "steps=240", "gate_every=10")
+    ward.wrap(struck(ward.stage, 110))
+    ward.train()
+    (cure,) = ward.decisions("roll back", "retune", "restart stage")
+    assert (cure["what"], cure["rate_factor"], cure["skip_batches"]) == ("roll back", 1.0, 0)
+    assert cure["resumed_from"] <= 109 < cure["step"]
+    assert cure["numbers"]["loss at rate x 1"] < cure["numbers"]["loss as it was"]
+    straight = Ward(tmp_path / "straight", footage, "steps=240", "gate_every=10")
+    train_stage(straight.stage, straight.folder, straight.config, Told())
+    assert timeless(ward.folder) == timeless(straight.folder), "as if nothing had been"
+
+
+def test_a_trial_reaches_the_trouble_however_far_the_checkpoint_is(
+    footage: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ward = Ward(tmp_path / "run", footage, "steps=400")
+    ward.write_history(ill_losses())
+    asked: list[tuple[Path | None, int, int]] = []
+
+    def try_nothing(*arguments: object) -> Trials:
+        *_, start, onset, stop, _asked = arguments
+        asked.append((start, onset, stop))  # type: ignore[arg-type]
+        return Trials(3.0, {1.0: 3.0, 1 / 3: 1.0})
+
+    monkeypatch.setattr(gates, "try_rates", try_nothing)
+    assert ward.gate().ask(240, last=False) is not None
+    ((start, onset, stop),) = asked
+    assert start is None
+    assert 130 < onset < 170 < stop
+
+
+def test_where_going_back_was_in_vain_it_goes_back_further(
+    footage: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ward = Ward(tmp_path / "run", footage, "steps=60", "keep_checkpoints=9")
+    ward.train()
+    (ward.folder.path / "gates.jsonl").write_text(
+        '{"step": 60, "what": "roll back", "code": "loss-jump", "resumed_from": 60}\n'
+    )
+    gate = ward.gate()
+    assert (gate._before_trouble(60, "loss-jump") or Path()).name == "video_tokenizer_step_40"
+    assert (gate._before_trouble(60, "loss-spike") or Path()).name == "video_tokenizer_step_60"
+
+
+def test_asked_to_leave_while_causes_are_tried_it_leaves_undecided(footage: Dataset, tmp_path: Path) -> None:
+    ward = Ward(tmp_path / "run", footage, "steps=200", "learning_rate=0.5")
+    train_stage(ward.stage, ward.folder, ward.config, ward.told, gate := Hurried(ward))
+    assert gate.interrupted
+    (cure, *_) = ward.decisions("retune")
+    assert cure["code"] == "learning-rate-too-high", "asked again, it decides as it would have"
+
+
+class Hurried:
+    """The ward's gate; whoever waits for it does not, the first time that it tries a cause."""
+
+    def __init__(self, ward: Ward) -> None:
+        self._ward, self._gate = ward, ward.gate()
+        self.interrupted = False
+
+    def ask(self, step: int, *, last: bool, asked: Callable[[], str] = never) -> Adjustment | None:
+        if not self.interrupted:
+            before = list_checkpoints(self._ward.folder), len(self._ward.decisions()) if step > 20 else 0
+            try:
+                return self._gate.ask(step, last=last, asked=lambda: "SIGTERM")
+            except Interrupted:
+                self.interrupted = True
+                assert (list_checkpoints(self._ward.folder), len(self._ward.decisions())) == before
+        return self._gate.ask(step, last=last, asked=asked)
+
+    def answer(self, refusal: TrainingError, step: int) -> Adjustment:
+        return self._gate.answer(refusal, step)
+
+
 def test_first_signs_pin_what_came_before(
     footage: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -165,3 +241,12 @@ def test_a_lower_rate_must_gain_something_to_be_believed(
 ) -> None:
     assert Trials(3.0, losses).best(0.03) == best
     assert Trials(-3.0, {1 / 3: -3.5}).best(0.03) == 1 / 3, "a likelihood may be below zero"
+
+
+def test_a_cause_that_passed_by_itself_is_not_the_rate() -> None:
+    trials = Trials(9.0, {1.0: 1.0, 1 / 3: 0.99, 1 / 10: 1.2})
+    assert trials.passed(0.03)
+    assert trials.best(0.03) is None
+    assert Trials(float("inf"), {1.0: 2.0, 1 / 3: 1.9}).passed(0.03)
+    assert not Trials(9.0, {1.0: 9.0, 1 / 3: 1.0}).passed(0.03)
+    assert Trials(9.0, {1.0: float("inf"), 1 / 3: 1.0}).best(0.03) == 1 / 3

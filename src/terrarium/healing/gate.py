@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from terrarium.config import Config
@@ -114,11 +114,11 @@ class DoctorGate:
                 reason="from its beginning",
             )
             return self._set_back(decision)
-        start = self._before(began)
-        trials = try_rates(
-            self._stage, self._untrained, self._folder, self._config, start, self._end(start, step), asked
-        )
-        factor = trials.best(self._config.gates.trial_gain)
+        start = self._before_trouble(began, lead.code)
+        end = min(step, began + self._config.gates.trial_steps)
+        trials = try_rates(self._stage, self._untrained, self._folder, self._config, start, began, end, asked)
+        gain = self._config.gates.trial_gain
+        factor = None if trials.passed(gain) else trials.best(gain)
         back, numbers = _step(start), numbers | trials.numbers()
         if factor is not None:
             reason = f"the same steps at {factor:.3g} of the rate do better"
@@ -134,6 +134,9 @@ class DoctorGate:
                 reason=reason,
                 cause=PROVED_BY_TRIAL,
             )
+        elif trials.passed(gain):
+            reason = "the same steps, taken again as they were, do better: nothing is changed"
+            decision = Decision(step, What.ROLL_BACK, verdict, lead.code, began, numbers, back, reason=reason)
         else:
             reason = "a lower rate does no better on the same batches: they are passed over"
             decision = Decision(
@@ -237,15 +240,26 @@ class DoctorGate:
             f"{best}. Read the report, or go on with --no-gates.",
         )
 
-    def _before(self, step: int) -> Path | None:
-        """The newest whole checkpoint of this step or an earlier one."""
+    def _before_trouble(self, began: int, code: str) -> Path | None:
+        """The newest whole checkpoint before an onset, but none that was gone back to for it in vain."""
+        tried = cures_tried(self._folder)
+        vain = {
+            row.get("resumed_from")
+            for row in tried
+            if row["what"] == What.ROLL_BACK and row.get("code") == code
+        }
+        return self._before(began, vain)
+
+    def _before(self, step: int, vain: Collection[object] = ()) -> Path | None:
+        """The newest whole checkpoint of this step or an earlier one, but none of those that are in vain."""
         for path in reversed(list_checkpoints(self._folder)):
-            if _step(path) <= step and judge(path, run_id=self._folder.run_id, kind=self._folder.name).whole:
+            if (
+                _step(path) <= step
+                and _step(path) not in vain
+                and judge(path, run_id=self._folder.run_id, kind=self._folder.name).whole
+            ):
                 return path
         return None
-
-    def _end(self, start: Path | None, step: int) -> int:
-        return min(step, _step(start) + self._config.gates.trial_steps)
 
     def _keep_what_came_before(self, diagnosis: Diagnosis) -> None:
         signs = first_signs(diagnosis)

@@ -19,7 +19,7 @@ NAME = "stalls.txt"
 MEDIAN_STEPS = 6.0
 RECENT = 50  # steps whose median is the usual time
 UNKNOWN = 5.0  # times as patient, before a first step has shown how long one takes
-PAUSED = 10.0  # times as patient, where a pause was announced
+PAUSED = 40.0  # times as patient, where a pause was announced
 LOOKS = 10  # within the least time
 
 
@@ -27,7 +27,7 @@ class Watchdog:
     """Reports a training that takes no step, once per stall, and writes down where each thread stands.
 
     A stall is `max(least_seconds, 6 x the median step)` without a step. Announced pauses (saving, pictures,
-    gates) may last ten times as long. It runs in a thread of its own; where something keeps Python from
+    gates) may last forty times as long. It runs in a thread of its own; where something keeps Python from
     running at all, a timer of the interpreter's still writes the stacks down.
 
     Args:

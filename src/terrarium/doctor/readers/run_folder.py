@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
-from terrarium.doctor.evidence import Evidence, Kind, Liveness, Missing, StageEvidence
+from terrarium.doctor.evidence import Evidence, Kind, Liveness, Missing, Plan, StageEvidence
 from terrarium.doctor.history import History
-from terrarium.doctor.json_files import JsonObject, mapping, read_object, why
+from terrarium.doctor.json_files import JsonObject, mapping, number, read_object, why
 from terrarium.doctor.readers import absences
 from terrarium.doctor.readers.checkpoints import examine_checkpoints
 from terrarium.doctor.readers.jsonl import count_reasons, read_history
@@ -20,6 +21,7 @@ from terrarium.run.folder import STAGES
 MOST_OTHER_STAGES = 8
 MARKS_OF_A_STAGE = ("history.jsonl", "checkpoints", "visualizations")
 HISTORY = "history.jsonl"
+ADJUSTMENTS = "adjustments.json"
 
 
 def read_run(path: Path, only: str | None = None, asked: tuple[Source, ...] = ()) -> Evidence:
@@ -57,7 +59,7 @@ def read_training(path: Path, name: str) -> Evidence:
     run = _object(path / "run.json", "run", gaps)
     config = _object(path / name / "config.json", "configuration", gaps, stage=name)
     history = _history(path / name / HISTORY, gaps)
-    plan = plan_of(name, _sources(name, config, run))
+    plan = _changed(plan_of(name, _sources(name, config, run)), path / name)
     stage = StageEvidence(name, Kind.RUN, f"{name}/{HISTORY}", config, plan, history)
     alive = Liveness(alive=True, how="lock-held")  # whoever asks is training
     return Evidence(path, Kind.RUN, run, {name: stage}, {}, alive, tuple(gaps))
@@ -65,6 +67,18 @@ def read_training(path: Path, name: str) -> Evidence:
 
 def _sources(name: str, config: JsonObject, run: JsonObject) -> tuple[Source, ...]:
     return ((f"{name}/config.json", config), ("run.json", mapping(run.get("config"))))
+
+
+def _changed(plan: Plan, stage_path: Path) -> Plan:
+    """The plan with the rate that a roll-back to the beginning chose: a cure is no rate that is ignored."""
+    made = read_object(stage_path / ADJUSTMENTS)[0].get("adjustments")
+    factors = [
+        number(each.get("rate_factor"))
+        for each in (made if isinstance(made, list) else [])
+        if isinstance(each, dict) and each.get("from_step") == 0
+    ]
+    factor = math.prod(each for each in factors if each is not None and each > 0)
+    return plan if plan.learning_rate is None else replace(plan, learning_rate=plan.learning_rate * factor)
 
 
 def _object(path: Path, what: str, gaps: list[Missing], stage: str | None = None) -> JsonObject:
@@ -104,7 +118,7 @@ def _stage(path: Path, run: JsonObject, asked: tuple[Source, ...], gaps: list[Mi
         Kind.RUN,
         f"{name}/{HISTORY}",
         config,
-        plan_of(name, sources),
+        _changed(plan_of(name, sources), path),
         history,
         discarded,
         checkpoints,
