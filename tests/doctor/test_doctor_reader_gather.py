@@ -214,6 +214,19 @@ def test_event_files_in_a_tree(tmp_path: Path) -> None:
     assert rows_in(evidence) == {"dynamics": 70}
 
 
+@pytest.mark.parametrize("inside", ["", "checkpoints"])
+def test_what_the_hugging_face_trainer_leaves(inside: str, tmp_path: Path) -> None:
+    for step in (50, 100):
+        folder = checkpoints.with_safetensors(tmp_path / "out" / inside, step)
+        rows = [{"step": row, "loss": 1.0 + 1 / (1 + row)} for row in range(step)]
+        (folder / "trainer_state.json").write_text(json.dumps({"max_steps": 400, "log_history": rows}))
+    evidence = gather([tmp_path / "out"])
+    (stage,) = evidence.stages.values()
+    assert (stage.kept.rows, stage.plan.steps) == (100, 400)
+    assert [(one.step, one.whole) for one in stage.checkpoints] == [(50, True), (100, True)]
+    assert not evidence.missing or not any(gap.essential for gap in evidence.missing)
+
+
 def test_nothing_known_is_said(tmp_path: Path) -> None:
     (tmp_path / "readme.txt").write_text("nothing")
     (tmp_path / "more").mkdir()

@@ -11,6 +11,7 @@ from terrarium.doctor.evidence import Checkpoint, Missing
 from terrarium.doctor.json_files import why
 from terrarium.doctor.readers.checkpoint_content import Reading, read_unit
 from terrarium.doctor.readers.checkpoint_units import Unit, expected_files, find_units, marks
+from terrarium.doctor.readers.tree import SAVED
 from terrarium.run.checkpoint import judge
 
 CHECKPOINTS = "checkpoints"
@@ -51,19 +52,21 @@ def examine_checkpoints(
     """Judge the checkpoints of a stage.
 
     Args:
-        stage_path: the stage's folder; they lie in `checkpoints/`, in any layout that is known.
+        stage_path: the stage's folder; they lie in `checkpoints/`, in any layout that is known, or are
+            folders beside each other called `checkpoint-N`.
         run_id: of a run of ours, the run that they must belong to; any if None.
 
     Returns:
         The checkpoints by rising step, and what was not looked at; its stage is left open.
     """
     folder = stage_path / CHECKPOINTS
-    if not folder.is_dir():
-        return (), ()
+    beside = not folder.is_dir()
     try:
-        units = find_units(folder, ours=run_id is not None)
+        units = find_units(stage_path if beside else folder, ours=run_id is not None)
     except OSError as error:
         return (), (Missing(None, "checkpoints", why(error), f"{CHECKPOINTS}/"),)
+    if beside:
+        units = [unit for unit in units if SAVED.fullmatch(unit.name)]
     found = _judge_all(units[-MOST_CHECKPOINTS:], stage_path.name, run_id)
     judged = [one for one in found if not one.is_changing]
     by_step = sorted(_with_steps(judged), key=lambda checkpoint: checkpoint.step)

@@ -17,6 +17,8 @@ MOST_OF_A_KIND = 1000
 HEAD_BYTES = 2**16
 
 STAGE_PARTS = ("checkpoints", "visualizations")
+SAVED, SAVED_LOG = re.compile(r"checkpoint-\d{1,15}"), "trainer_state.json"
+"""Folders that the Hugging Face trainer saves to, beside each other, and the log in each of them."""
 CONFIG_SUFFIXES = (".yaml", ".yml", ".toml")
 CONFIG_NAMES = ("config.json", "args.json", "training_args.json", "hparams.json")
 TEXT_SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson")
@@ -77,9 +79,12 @@ def walk(top: Path) -> Pieces:
             continue
         _sort_files(folder, [entry.name for entry in entries if _is_file(entry)], pieces)
         folders = sorted(entry.name for entry in entries if _is_folder(entry))
-        if set(STAGE_PARTS) & set(folders):
+        saved = [name for name in folders if SAVED.fullmatch(name)]
+        if saved or set(STAGE_PARTS) & set(folders):
             pieces.stage_folders.append(folder)
-        enter = [name for name in folders if name not in STAGE_PARTS and not _NOT_ENTERED.fullmatch(name)]
+            pieces.histories += _logs_of_savers(folder, saved)
+        passed = {*STAGE_PARTS, *saved}
+        enter = [name for name in folders if name not in passed and not _NOT_ENTERED.fullmatch(name)]
         waiting.extend((folder / name, depth + 1) for name in enter if depth < DEEPEST)
         pieces.cut_short |= bool(enter) and depth >= DEEPEST
     pieces.cut_short |= left <= 0
@@ -87,6 +92,15 @@ def walk(top: Path) -> Pieces:
         pieces.cut_short |= len(found) > MOST_OF_A_KIND
         del found[MOST_OF_A_KIND:]
     return pieces
+
+
+def _logs_of_savers(folder: Path, saved: list[str]) -> list[Path]:
+    """What the Hugging Face trainer logged so far, as it lies in the newest of its checkpoints."""
+    inside = folder / STAGE_PARTS[0]
+    below = [entry.name for entry in _entries(inside, MOST_OF_A_KIND) if SAVED.fullmatch(entry.name)]
+    found = [folder / name for name in saved] + [inside / name for name in below]
+    newest = sorted(found, key=lambda path: int(path.name.rpartition("-")[2]))[-1:]
+    return [path / SAVED_LOG for path in newest if looks_like_history(path / SAVED_LOG)]
 
 
 def _entries(folder: Path, most: int) -> Iterator[os.DirEntry[str]]:
