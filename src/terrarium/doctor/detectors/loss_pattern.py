@@ -9,7 +9,7 @@ import numpy as np
 from terrarium.doctor.detectors.loss_curve import LossCurve, loss_curve
 from terrarium.doctor.evidence import StageEvidence
 from terrarium.doctor.finding import Finding, Number, Severity
-from terrarium.doctor.statistics.period import Period, find_period, fold
+from terrarium.doctor.statistics.period import LEAST_PEAK, Period, find_period, fold
 
 LEAST_HEIGHT = 0.05  # of the loss
 LEAST_OVER_NOISE = 0.8  # noise from row to row
@@ -59,7 +59,7 @@ def loss_sawtooth(stage: StageEvidence) -> Iterator[Finding]:
         curve.step(curve.count - 1),
         (
             Number(stage.source, "height of the pattern over the loss", period.height, LEAST_HEIGHT, "ratio"),
-            Number(stage.source, "power at the period over the spectrum around it", period.peak, 40.0),
+            Number(stage.source, "power at the period over the spectrum around it", period.peak, LEAST_PEAK),
         ),
         values,
         confidence=0.9 if period.likeness > 0.9 else 0.75,

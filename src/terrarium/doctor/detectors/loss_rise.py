@@ -17,7 +17,7 @@ from terrarium.doctor.detectors.loss_restarts import rate_raised
 from terrarium.doctor.evidence import StageEvidence
 from terrarium.doctor.history import FloatArray
 from terrarium.doctor.statistics.blocks import block_medians, smooth, spread
-from terrarium.doctor.statistics.change import Change, Shape, find_change, refine_step
+from terrarium.doctor.statistics.change import Change, Shape, find_change, refine_step, turning_point
 from terrarium.doctor.statistics.trend import mann_kendall, theil_sen
 
 LEAST_RISE = 0.05  # of the loss: less than this is no news
@@ -123,8 +123,11 @@ def _described(curve: LossCurve, begin: int, change: Change) -> Rise | None:
     error = noise * math.sqrt((1 + change.shared) / (1 - change.shared))
     score = height / (error * math.sqrt(1 / max(1, before.size) + 1 / tail))
     rows = np.arange(after.size, dtype=np.float64) * curve.blocks.size
+    way = _way(curve, place, low, last, after)
+    if way is Way.DRIFTING and height > 0:
+        row = min(row, (row + curve.blocks.row(turning_point(medians, begin))) // 2)
     rise = Rise(
-        way=_way(curve, place, low, last, after),
+        way=way,
         row=row,
         low=low,
         last=last,

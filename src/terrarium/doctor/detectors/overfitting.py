@@ -13,7 +13,7 @@ from terrarium.doctor.evidence import StageEvidence
 from terrarium.doctor.finding import Finding, Number, Severity
 from terrarium.doctor.history import FloatArray
 from terrarium.doctor.statistics.blocks import block_medians, smooth, spread
-from terrarium.doctor.statistics.change import find_change
+from terrarium.doctor.statistics.change import find_change, turning_point
 from terrarium.doctor.statistics.trend import mann_kendall
 
 LEAST_POINTS = 8
@@ -22,7 +22,6 @@ MOST_POINTS = 200
 LEAST_RISE = 0.05  # of the validation loss
 LEAST_SCORE = 5.0
 LEAST_TREND = 2.5
-VALLEY = 0.15  # of the values: a wider one has no lowest place
 SLACK = 0.02  # by how much the training loss may rise over the same steps
 
 
@@ -125,23 +124,8 @@ def _turn(steps_V: FloatArray, losses_V: FloatArray) -> Turn | None:
     real = last - low >= LEAST_RISE * max(abs(low), 1e-9) and score >= LEAST_SCORE and trend >= LEAST_TREND
     if not real or after.size < LEAST_AFTER or after.size < 0.1 * values.size:
         return None
-    turned = min(place, _turned(values, begin))
+    turned = min(place, turning_point(values, begin))
     return Turn(int(steps_V[blocks.row(turned)]), low * size, last * size, score, trend)
-
-
-def _turned(values_K: FloatArray, begin: int) -> int:
-    """Where a rise that ends a series began: a line through the last places at a tenth and at 40 % of it.
-
-    Of a rounded valley that is late; then half-way between it and the lowest place.
-    """
-    levels = smooth(values_K, 5 if values_K.size >= 30 else 3)
-    low = float(levels[begin:].min())
-    height = float(np.median(values_K[-max(2, values_K.size // 10) :])) - low
-    left, risen = (int(np.flatnonzero(levels <= low + share * height)[-1]) for share in (0.1, 0.4))
-    line = max(begin, round(left - (risen - left) / 3))
-    lowest = begin + int(np.argmin(levels[begin:]))
-    near = 0 < line - lowest <= VALLEY * values_K.size
-    return (line + lowest) // 2 if near else line
 
 
 def _training(curve: LossCurve, step: int) -> tuple[float, float]:

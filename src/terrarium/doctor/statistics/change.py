@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from terrarium.doctor.history import FloatArray
-from terrarium.doctor.statistics.blocks import persistence, spread
+from terrarium.doctor.statistics.blocks import persistence, smooth, spread
 
 MOST_POINTS = 256
+VALLEY = 0.15  # of the values: a wider one has no lowest place
 
 
 class Shape(Enum):
@@ -74,6 +75,24 @@ def find_change(values_K: FloatArray, margin: int = 1) -> Change | None:
                 int(places_T[least]), shape, spread(rest_K), persistence(rest_K), float(costs_T[least])
             )
     return best
+
+
+def turning_point(values_K: FloatArray, begin: int = 0) -> int:
+    """Where a rise that ends a series began: a line through the last places at a tenth and at 40 % of it.
+
+    Of a rounded valley that is late; then half-way between it and the lowest place.
+
+    Args:
+        values_K: values that rise in the end.
+        begin: the first place that it may have begun at.
+    """
+    levels = smooth(values_K, 5 if values_K.size >= 30 else 3)
+    lowest = begin + int(np.argmin(levels[begin:]))
+    low = float(levels[lowest])
+    height = float(np.median(values_K[-max(2, values_K.size // 10) :])) - low
+    left, risen = (int(np.flatnonzero(levels <= low + share * height)[-1]) for share in (0.1, 0.4))
+    line = max(begin, round(left - (risen - left) / 3))
+    return (line + lowest) // 2 if 0 < line - lowest <= VALLEY * values_K.size else line
 
 
 def refine_step(values_M: FloatArray) -> int:

@@ -14,8 +14,9 @@ TREND_BLOCKS = 8  # through whose medians the trend goes
 LEAST_PERIODS = 6  # fewer repetitions are a coincidence
 LEAST_ROWS = 8  # per period: anything faster is the noise from row to row
 MOST_VALUES = 1 << 16
-LEAST_PEAK = 25.0  # power over the spectrum around it; of noise the highest of 30,000 is about 12
+LEAST_PEAK = 20.0  # power over the spectrum around it; of noise the highest of 30,000 is about 12
 LEAST_OVERTONE = 6.0
+WIDEST_PEAK = 64  # places of the padded spectrum
 PHASES = 24
 TONES = (1, 2, 3, 4, 5)
 SHIFTS = tuple(step / 20 for step in range(-6, 7))  # repetitions in the whole series
@@ -142,7 +143,8 @@ def _has_overtones(ratio: FloatArray, cycles: float) -> bool:
 
 def _background(power: FloatArray) -> FloatArray:
     """The spectrum around each frequency: medians of bands that widen, joined by lines, over ln 2."""
-    edges: np.ndarray = np.unique(np.geomspace(4, power.size, 40).astype(np.int64))
+    wide = np.geomspace(WIDEST_PEAK, max(WIDEST_PEAK + 1, power.size), 28)  # no peak may fill a band
+    edges: np.ndarray = np.unique(np.concatenate(([4], wide)).astype(np.int64))
     centres = (edges[1:] + edges[:-1]) / 2
     levels = np.array([np.median(power[a:b]) for a, b in pairwise(edges)])
     return np.asarray(np.interp(np.arange(power.size), centres, levels) / np.log(2))
