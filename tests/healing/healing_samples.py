@@ -62,14 +62,15 @@ class Ward:
         rows = [json.loads(line) for line in lines]
         return [row for row in rows if not what or row["what"] in what]
 
-    def write_history(self, losses: Sequence[float] | NDArray[np.float64]) -> None:
-        """A history as if it had been trained."""
+    def write_history(
+        self, losses: Sequence[float] | NDArray[np.float64], **measures: NDArray[np.float64]
+    ) -> None:
+        """A history as if it had been trained, with further columns."""
         with History(self.folder) as history:
             for step, loss in enumerate(losses):
                 rate = self.stage.config.learning_rate
-                history.append(
-                    {"step": step, "runtime": 0.3 * step, "loss": float(loss), "learning_rate": rate}
-                )
+                row = {"step": step, "runtime": 0.3 * step, "loss": float(loss), "learning_rate": rate}
+                history.append(row | {name: float(values[step]) for name, values in measures.items()})
 
 
 def poisoned(stage: Stage, numbers: set[int]) -> Any:

@@ -206,6 +206,20 @@ class Hurried:
         return self._gate.answer(refusal, step)
 
 
+def test_a_stage_whose_codes_collapse_begins_anew(footage: Dataset, tmp_path: Path) -> None:
+    ward = Ward(tmp_path / "run", footage, "steps=400")
+    steps = np.arange(300)
+    noise = np.exp(np.random.default_rng(1).normal(0, 0.02, 300))
+    usage = np.where(steps < 120, 0.8, 0.005) * noise
+    ward.write_history((1 + 3 * np.exp(-steps / 30)) * noise, codebook_usage=usage)
+    adjustment = ward.gate().ask(300, last=False)
+    assert adjustment is not None
+    assert (adjustment.from_step, adjustment.skip_batches) == (0, 300)
+    assert adjustment.rate_factor == pytest.approx(1 / 3)
+    (cure,) = ward.decisions()
+    assert (cure["what"], cure["code"]) == ("restart stage", "codebook-collapsed")
+
+
 def test_first_signs_pin_what_came_before(
     footage: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
