@@ -82,7 +82,7 @@ def main(saves: int, runs: int, bits: int, seed: int) -> None:
 
 
 def kill_savers(folder: Path, tries: int, dice: random.Random) -> Count:
-    """Fork a saver, kill it, and look whether its last committed step is there, whole, with its own content."""
+    """Fork a saver, kill it, and look whether its last committed step is there, whole and its own."""
     stage, count, committed, hidden = make_stage(folder / "saver"), Count("savers killed while saving"), -1, 0
     for _ in range(tries):
         told = fork_and_kill(stage, committed + 1, dice)
