@@ -30,6 +30,7 @@ HUGE = math.log(3)
 STILL_UP = 0.4  # of the height, in the very last rows
 HABIT = 1.5  # times the highest earlier rise that came back: what a rise must exceed to be news
 EARLY = 0.1  # of the blocks: a rise that begins within may follow a descent too short for them
+ROUGH = 0.25  # noise from row to row beyond which single losses are often several times as high
 SHORT_RUN = 300  # rows; below, only what nobody could miss
 LASTING = 0.15  # share of the run that a slow rise must have lasted
 
@@ -206,11 +207,13 @@ def _real(curve: LossCurve, rise: Rise, after: FloatArray) -> bool:
     """Whether noise, a warm-up, a bump or a raised learning rate would not do as well."""
     tall = rise.height >= TALL and rise.trend >= LEAST_SCORE / 2
     tall = tall or (rise.height >= HUGE and rise.way is Way.DIVERGING)
+    tall = tall and curve.noise <= ROUGH
     if rise.height < LEAST_RISE or rise.score < LEAST_SCORE / (2 if tall else 1) or after.size < 3:
         return False
     if _expected(curve, rise, after) or _usual(curve, rise) or _is_back(curve, rise):
         return False
-    if curve.count < SHORT_RUN and not (rise.way is Way.DIVERGING and rise.height >= TALL):
+    unmistakable = rise.way is Way.DIVERGING and rise.height >= max(TALL, 5 * curve.noise)
+    if curve.count < SHORT_RUN and not unmistakable:
         return False
     if rise.way is Way.DRIFTING:
         lasting = after.size >= max(8, LASTING * curve.blocks.medians.size)
