@@ -1,0 +1,141 @@
+"""Faults of training itself: a tiny tokenizer is really trained, with the gates of `terrarium train`."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from healing_samples import OneClipOnly, Ward, poisoned
+
+from faults.fault import Fault, Outcome
+from terrarium.errors import CheckpointError, HealthError
+from terrarium.run.checkpoint import list_checkpoints, newest_valid
+from terrarium.train.adjustments import Adjustments
+from terrarium.train.interruption import Interrupted
+from terrarium.train.loop import train_stage
+from terrarium.train.proof import prove_replay
+from tiny_training import Crash, crash_after, tensor_bytes, terminate_after, timeless
+from tiny_world import store_footage
+
+STEPS = 200
+
+
+def ward(folder: Path, seed: int, *settings: str) -> Ward:
+    """A stage on footage of its own."""
+    footage = store_footage(folder / "footage", (32, 32))
+    ill = Ward(folder / "run", footage, *settings)
+    ill.config = ill.config.model_copy(update={"seed": seed})
+    return ill
+
+
+def rate_too_high(folder: Path, seed: int) -> Outcome:
+    """250 times the learning rate: seen, tried, lowered, and trained to the end."""
+    ill = ward(folder, seed, f"steps={STEPS}", "learning_rate=0.5")
+    try:
+        ill.train()
+    except HealthError:
+        return Outcome(True, False)
+    cures = ill.decisions("retune", "roll back")
+    lost = ill.folder.discarded_path
+    rows = lost.read_bytes().count(b"\n") if lost.exists() else 0
+    cause = any(cure["cause"] == "learning-rate-too-high" for cure in cures)
+    delay = cures[0]["step"] - cures[0]["onset"] if cures else None
+    finished = len(timeless(ill.folder)) == STEPS
+    return Outcome(bool(cures), finished, cause, delay, lost_steps=rows)
+
+
+def nan_batch(folder: Path, seed: int) -> Outcome:
+    """One batch is not finite: named, passed over, nothing lost."""
+    ill = ward(folder, seed, "steps=40")
+    ill.wrap(poisoned(ill.stage, {25}))
+    ill.train()
+    (cure,) = ill.decisions("roll back")
+    return Outcome("episodes" in cure["reason"], len(timeless(ill.folder)) == 40, delay=cure["step"] - 25)
+
+
+def no_room(folder: Path, seed: int) -> Outcome:
+    """Out of memory: cut in two, and on."""
+    ill = ward(folder, seed, "steps=6")
+    ill.stage = dataclasses.replace(ill.stage, model=OneClipOnly(ill.stage.model))
+    ill.train()
+    halved = Adjustments.read(ill.folder).accumulation_factor(0) == 2
+    return Outcome(halved, len(timeless(ill.folder)) == 6)
+
+
+def stopped(number: signal.Signals) -> Callable[[Path, int], Outcome]:
+    """Asked to leave in a step: it finishes the step, saves, and goes on later as if nothing had been."""
+
+    def inject(folder: Path, seed: int) -> Outcome:
+        asked, alone = ward(folder / "a", seed, "steps=30"), ward(folder / "b", seed, "steps=30")
+        try:
+            train_stage(asked.stage, asked.folder, asked.config, terminate_after(17, number))
+        except Interrupted as left:
+            seen = "saved" in str(left)
+        else:
+            return Outcome(False, False)
+        newest, _ = newest_valid(asked.folder)
+        kept = newest is not None and newest.name.endswith("_17")
+        return Outcome(seen, kept and resumes(asked, alone))
+
+    return inject
+
+
+def resumes(broken: Ward, alone: Ward) -> bool:
+    """Whether it ends as the one that was left alone, bit for bit."""
+    stage = alone.stage
+    untrained = {name: tensor.clone() for name, tensor in stage.model.state_dict().items()}
+    train_stage(stage, alone.folder, alone.config, alone.told)
+    stage.model.load_state_dict(untrained)
+    train_stage(stage, broken.folder, broken.config, broken.told)
+    last = "video_tokenizer_step_30/"
+    mine = {name: blob for name, blob in tensor_bytes(broken.folder).items() if name.startswith(last)}
+    theirs = {name: blob for name, blob in tensor_bytes(alone.folder).items() if name.startswith(last)}
+    return timeless(broken.folder) == timeless(alone.folder) and mine == theirs and bool(mine)
+
+
+def crashed(folder: Path, seed: int) -> Outcome:
+    """Gone without a word in the midst of a step: only steps since the last checkpoint are taken anew."""
+    gone, alone = ward(folder / "a", seed, "steps=30"), ward(folder / "b", seed, "steps=30")
+    try:
+        train_stage(gone.stage, gone.folder, gone.config, crash_after(27))
+    except Crash:
+        return Outcome(True, resumes(gone, alone))
+    return Outcome(False, False)
+
+
+def wrong_model(folder: Path, seed: int) -> Outcome:
+    """Resumed with another width: refused before training."""
+    ill = ward(folder / "a", seed, "steps=20")
+    ill.train()
+    other = ward(folder / "b", seed, "steps=40", "width=16")
+    other.folder = ill.folder
+    try:
+        other.train()
+    except CheckpointError as error:
+        return Outcome("another shape" in str(error), len(list_checkpoints(ill.folder)) > 0)
+    return Outcome(False, False)
+
+
+def well(folder: Path, seed: int) -> Outcome:
+    """Nothing is wrong: no gate does anything, and the newest checkpoint replays bit for bit."""
+    fine = ward(folder, seed, f"steps={STEPS}")
+    fine.train()
+    torch.set_flush_denormal(True)
+    proof = prove_replay(fine.stage, fine.folder, fine.config)
+    treated = bool(fine.decisions("retune", "roll back", "restart stage", "stop"))
+    return Outcome(treated, proof is not None and bool(proof.holds))
+
+
+FAULTS = (
+    Fault(3, "training crashes", crashed),
+    Fault(5, "SIGTERM in a step", stopped(signal.SIGTERM)),
+    Fault(6, "SIGINT in a step", stopped(signal.SIGINT)),
+    Fault(20, "resumed with another width", wrong_model),
+    Fault(26, "learning rate x 250, treated", rate_too_high),
+    Fault(30, "a batch that is not finite, treated", nan_batch),
+    Fault(43, "out of memory, treated", no_room),
+    Fault(0, "a healthy stage", well, healthy=True),
+)
