@@ -44,9 +44,9 @@ NOT_YET = {
     49: "evaluated in the wrong mode",
     50: "one seed for all ranks",
 }
-"""Of the catalogue, not in this suite. The ranks come with many processes. 15 to 17, 22, 39, 47 and 48 are tried
-in `tests/`; 23 and 24 can't happen, since randomness and batches are functions of the step; 32, 42 and 49 nobody
-looks for yet."""
+"""Of the catalogue, not in this suite. The ranks come with many processes. 15 to 17, 22, 39, 47 and 48 are
+tried in `tests/`; 23 and 24 can't happen, since randomness and batches are functions of the step; 32, 42 and
+49 nobody looks for yet."""
 
 
 @click.command()
