@@ -10,7 +10,7 @@ import numpy as np
 
 from faults.fault import Fault, Outcome
 from patients import painters
-from patients.pictures import halves
+from patients.pictures import figure, our_grid
 from patients.runs.kinds import draw
 from patients.runs.scoring import score
 from patients.scenes import clips
@@ -48,10 +48,10 @@ def painted(how: str) -> Callable[[Path, int], Outcome]:
     paint = getattr(painters, how)
 
     def inject(folder: Path, seed: int) -> Outcome:
-        rng = np.random.default_rng(seed)
+        rng, hang = np.random.default_rng(seed), (our_grid, figure)[seed % 2]  # ours, and TinyWorlds'
         for step in STEPS:
             truth = clips(SCENES[seed % len(SCENES)], seed + step)
-            halves(folder / "dynamics", step, truth, paint(truth, rng))
+            hang(folder / "dynamics", step, truth, paint(truth, rng))
         (folder / "dynamics" / "checkpoints").mkdir()
         found = [each for each in examine(gather([folder])).findings if each.code.startswith("picture-")]
         return Outcome(any(each.severity is not Severity.INFO for each in found), True)

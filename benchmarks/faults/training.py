@@ -26,14 +26,12 @@ STEPS = 200
 def ward(folder: Path, seed: int, *settings: str) -> Ward:
     """A stage on footage of its own."""
     footage = store_footage(folder / "footage", (32, 32))
-    ill = Ward(folder / "run", footage, *settings)
-    ill.config = ill.config.model_copy(update={"seed": seed})
-    return ill
+    return Ward(folder / "run", footage, *settings, seed=seed)
 
 
 def rate_too_high(folder: Path, seed: int) -> Outcome:
-    """250 times the learning rate: seen, tried, lowered, and trained to the end."""
-    ill = ward(folder, seed, f"steps={STEPS}", "learning_rate=0.5")
+    """500 times the learning rate: seen, tried, lowered, and trained to the end."""
+    ill = ward(folder, seed, f"steps={STEPS}", "learning_rate=1")
     try:
         ill.train()
     except HealthError:
@@ -134,7 +132,7 @@ FAULTS = (
     Fault(5, "SIGTERM in a step", stopped(signal.SIGTERM)),
     Fault(6, "SIGINT in a step", stopped(signal.SIGINT)),
     Fault(20, "resumed with another width", wrong_model),
-    Fault(26, "learning rate x 250, treated", rate_too_high),
+    Fault(26, "learning rate x 500, treated", rate_too_high),
     Fault(30, "a batch that is not finite, treated", nan_batch),
     Fault(43, "out of memory, treated", no_room),
     Fault(0, "a healthy stage", well, healthy=True),

@@ -35,14 +35,18 @@ class Ward:
         footage: to train on.
         settings: of the stage, such as "steps=40".
         heal: whether the gate may treat it.
+        seed: of the run.
     """
 
-    def __init__(self, path: Path, footage: Dataset, *settings: str, heal: bool = True) -> None:
-        self.config = tiny_config(*(f"{NAME}.{each}" for each in (*EVERY, *settings)))
+    def __init__(
+        self, path: Path, footage: Dataset, *settings: str, heal: bool = True, seed: int = 0
+    ) -> None:
+        self.config = tiny_config(f"seed={seed}", *(f"{NAME}.{each}" for each in (*EVERY, *settings)))
         self.folder: StageFolder = make_folder(path, NAME)
         stage = make_stage(NAME, footage, path, self.config)
         self.stage = dataclasses.replace(stage, draw=_draw_nothing)
         plan = {"steps": stage.config.steps, "config": stage.config.model_dump(mode="json")}
+        plan |= {"chance_level": stage.chance_level, "loss_unit": stage.loss_unit}
         (self.folder.path / "config.json").write_text(json.dumps(plan))
         self.told, self.heal = Told(), heal
 
