@@ -3,8 +3,8 @@
     python benchmarks/faults [--seeds 3] [--only NAME...] [--quick]
 
 Prints a table: how often each fault was seen, what must not be lost was kept, and the cause was named; how
-many steps it took, and how many were taken back. Healthy controls count false alarms. Exits with 1 where
-something was lost or a control was alarmed; what went unseen stands in the table.
+many steps that took, and how many were taken back (medians). Healthy controls count false alarms. Exits
+with 1 where something was lost or a control was alarmed; what went unseen stands in the table.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main(seeds: int, only: tuple[str, ...], quick: bool) -> None:
         for fault in (disk.FAULTS if quick else FAULTS)
         if not only or any(o in fault.name for o in only)
     ]
-    table = Table("#", "fault", "seen", "kept", "cause", "delay", "taken back", box=box.MARKDOWN)
+    table = Table("#", "fault", "seen", "kept", "cause", "delay", "steps taken back", box=box.MARKDOWN)
     bad = 0
     for fault in track(chosen, "injecting", console=Console(stderr=True)):
         outcomes = [inject(fault, seed) for seed in range(seeds)]
@@ -91,7 +91,7 @@ def cells(fault: Fault, outcomes: list[Outcome]) -> list[str]:
         f"{sum(each.kept for each in outcomes)}/{count}",
         f"{sum(causes)}/{len(causes)}" if causes else "-",
         f"{median(delays):g}" if delays else "-",
-        str(sum(each.lost_steps for each in outcomes)),
+        f"{median(each.lost_steps for each in outcomes):g}",
     ]
 
 

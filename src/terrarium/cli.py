@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 PORT = 8400
 DEMO_ENV = "VizdoomBasic-v1"
 DEMO_FRAMES = 12_000
+LONGEST_LINE = 4000  # names of files may hold anything: what is said of them stays one line
 FOLDER = click.Path(path_type=Path)
 
 
@@ -48,8 +49,10 @@ def _end(number: int, _frame: FrameType | None) -> NoReturn:
 
 
 def _fail(text: str, code: int) -> NoReturn:
+    from terrarium.doctor.wording import plain
+
     click.secho("error: ", fg="red", bold=True, err=True, nl=False)
-    click.echo(text, err=True)
+    click.echo(plain(text, LONGEST_LINE), err=True)
     sys.exit(code)
 
 
@@ -146,6 +149,7 @@ def record(
 def ingest(paths: tuple[Path, ...], out: Path, size: str, rate: float, seed: int) -> None:
     """Make footage of video files, folders of them, or a TinyWorlds *_frames.h5."""
     from terrarium.data.sources.video import ingest as ingest_footage
+    from terrarium.doctor.wording import plain
     from terrarium.progress import ConsoleProgress
 
     with ConsoleProgress() as progress:
@@ -158,9 +162,9 @@ def ingest(paths: tuple[Path, ...], out: Path, size: str, rate: float, seed: int
             progress=lambda done, total: progress.update("reading bytes", done, total),
         )
     for kept in report.kept:
-        click.echo(f"kept {kept}")
+        click.echo(plain(f"kept {kept}", LONGEST_LINE))
     for path, reason in report.skipped:
-        click.echo(f"skipped {path}: {reason}", err=True)
+        click.echo(plain(f"skipped {path}: {reason}", LONGEST_LINE), err=True)
     click.echo(f"{report.dataset.path}: {report.dataset.describe()}")
 
 

@@ -91,12 +91,13 @@ def _train(
     asked: Callable[[], str],
 ) -> None:
     state, adjustments = TrainState.begin(stage.model, stage.config), Adjustments.read(folder)
-    overhead = Overhead()
     with (
+        Overhead(folder) as overhead,
         History(folder) as history,
         Saver(folder, stage.config.keep_checkpoints, stage.config.failed_saves, progress.say) as saver,
         Watchdog(folder.path, stage.config.stall_seconds, progress.say) as watchdog,
     ):
+        overhead.meters["writer"] = lambda: saver.writer_seconds
         resume(state, folder, history, progress)
         resumed_at, first_runtime, began = state.step, history.last_runtime, time.monotonic()
         with Prefetcher(Adjusted(stage, adjustments), state.step, stage.config.steps, asked) as batches:
@@ -126,13 +127,10 @@ def _train(
                     with watchdog.pause("saving"), overhead.of("saving"):
                         save(state, stage, config, history, saver)
         done = is_last(state, stage.config)
-        with watchdog.pause("saving"):
+        with watchdog.pause("saving"), overhead.of("saving"):
             if not done and state.step > resumed_at:
                 save(state, stage, config, history, saver)
             saver.finish()
-        overhead.add("steps", time.monotonic() - began)
-        overhead.add("writer", saver.writer_seconds)
-        overhead.write(folder)
         if (why := asked()) or not done:
             raise Interrupted(f"{why or 'asked to stop'} at step {state.step} of {stage.name}: saved")
 

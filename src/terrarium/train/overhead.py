@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
 
 from terrarium.errors import RunError
 from terrarium.run.folder import StageFolder, read_json, write_json
@@ -15,14 +17,32 @@ NAME = "overhead.json"
 
 @dataclass
 class Overhead:
-    """Seconds by what they went into, added up over resumes.
+    """Seconds by what they went into, added up over resumes; written when the `with` ends, however it ends.
+
+    Args:
+        folder: of the stage.
 
     Attributes:
         seconds: "steps" (all of the loop), "history", "gates", "pictures", "saving" (for which training stood
             still) and "writer" (CPU time of the thread that writes checkpoints).
+        meters: accounts that somebody else keeps, read at the end.
     """
 
+    folder: StageFolder
     seconds: dict[str, float] = field(default_factory=dict)
+    meters: dict[str, Callable[[], float]] = field(default_factory=dict)
+
+    def __enter__(self) -> Self:
+        self._began = time.monotonic()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.add("steps", time.monotonic() - self._began)
+        for name, meter in self.meters.items():
+            self.add(name, meter())
+        self.write()
 
     def add(self, name: str, seconds: float) -> None:
         """Add to one account."""
@@ -37,17 +57,17 @@ class Overhead:
         finally:
             self.add(name, time.monotonic() - began)
 
-    def write(self, folder: StageFolder) -> None:
+    def write(self) -> None:
         """Write the accounts, and what earlier lives of the stage had.
 
         Raises:
             RunError: the folder can't be written.
         """
-        total = Overhead(_known(folder))
+        total = Overhead(self.folder, _known(self.folder))
         for name, seconds in self.seconds.items():
             total.add(name, seconds)
         rounded = {name: round(seconds, 3) for name, seconds in total.seconds.items()}
-        write_json(folder.path / NAME, {"format": 1, "seconds": rounded})
+        write_json(self.folder.path / NAME, {"format": 1, "seconds": rounded})
 
 
 def _known(folder: StageFolder) -> dict[str, float]:
