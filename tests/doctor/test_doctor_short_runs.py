@@ -43,6 +43,14 @@ def test_one_that_begins_above_chance_and_falls_is_not(rows: int) -> None:
     assert not list(loss_worse_than_chance(stage(slow, 700)))
 
 
+@pytest.mark.parametrize("rows", [60, 110, 200, 400])
+def test_one_that_has_not_reached_guessing_yet_is_not(rows: int) -> None:
+    """Footage on which little moves: the mean frame is hard to beat, and it takes some hundred steps."""
+    noise = np.exp(np.random.default_rng(rows).normal(0, 0.05, rows))
+    waiting = CHANCE * (1.2 + 3 * np.exp(-np.arange(rows) / 15)) * noise
+    assert not list(loss_worse_than_chance(stage(waiting, 600)))
+
+
 def test_falling_back_from_worse_is_still_worse() -> None:
     steps = np.arange(300)
     hill = 7.2 + 40 * np.exp(-(((steps - 150) / 60) ** 2))

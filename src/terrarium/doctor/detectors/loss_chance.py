@@ -78,7 +78,8 @@ def loss_worse_than_chance(stage: StageEvidence) -> Iterator[Finding]:
 
     Silent when: no chance level is known, the first 500 steps (of a short plan 7 %, and 50) are not over,
     the loss is on its way down to where it has not been yet, or it is negative. While the learning rate
-    still warms up, only a loss that has risen by 15 % over its best level, and over guessing, counts.
+    still warms up, and in those first steps, only a loss that has risen by 15 % over its best level, and over
+    guessing, counts.
     """
     curve = loss_curve(stage)
     guess = None if curve is None else chance(curve)
@@ -94,7 +95,8 @@ def loss_worse_than_chance(stage: StageEvidence) -> Iterator[Finding]:
         return
     recent = curve.loss[-min(since, max(least_rows // 2, curve.count // 4)) :]
     parts = np.array([np.median(part) for part in np.array_split(recent, 8)])
-    least = WORSE_WARMING * max(limit, curve.back(curve.best)) if warming else WORSE * limit
+    early = warming or since < LEAST_STEPS  # a healthy loss may not have reached guessing yet
+    least = WORSE_WARMING * max(limit, curve.back(curve.best)) if early else WORSE * limit
     late, lowest = float(np.median(parts[-3:])), curve.back(curve.best)
     falling = late < 0.98 * np.median(parts[:3]) and late <= WORSE * lowest  # to where it has not been
     if parts.min() <= least or falling:
