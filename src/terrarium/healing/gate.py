@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
@@ -39,9 +38,6 @@ class DoctorGate:
         config: of the run.
         heal: whether to treat what is found; otherwise it stops training.
         say: is told what was decided, other than to go on.
-
-    Attributes:
-        seconds: that asking has taken so far.
     """
 
     def __init__(
@@ -50,7 +46,6 @@ class DoctorGate:
         self._stage, self._folder, self._config = stage, folder, config
         self._heal, self._say = heal, say
         self._untrained = copy.deepcopy(stage.model)
-        self.seconds = 0.0
 
     def ask(self, step: int, *, last: bool, asked: Callable[[], str] = never) -> Adjustment | None:
         """After so many steps: None to go on, or where to go back to and what to change.
@@ -61,9 +56,7 @@ class DoctorGate:
         """
         if step % self._stage.config.gate_every and not last:
             return None
-        began = time.monotonic()
         diagnosis = examine(read_training(self._folder.path.parent, self._stage.name))
-        self.seconds += time.monotonic() - began
         verdict = diagnosis.stages[self._stage.name]
         if verdict is Verdict.UNKNOWN:
             raise self._stop(Decision(step, What.STOP, verdict, reason="its history can't be read"))

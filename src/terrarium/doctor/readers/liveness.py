@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -13,8 +11,7 @@ import numpy as np
 
 from terrarium.doctor.evidence import Liveness, StageEvidence
 from terrarium.doctor.history import FloatArray
-from terrarium.run import disk
-from terrarium.run.lock import LOCK
+from terrarium.run.lock import is_held
 
 LEAST_SECONDS = 90.0
 MEDIAN_STEPS = 6.0
@@ -34,31 +31,11 @@ def liveness_of_run(run_path: Path, stages: Sequence[StageEvidence], now: float 
         stages: what its stages left behind.
         now: seconds since 1970; the present if None.
     """
-    held = lock_held(run_path / LOCK)
+    held = is_held(run_path)
     found = liveness_of_files([run_path / stage.source for stage in stages if stage.source], stages, now)
     if held is None:
         return found
     return replace(found, alive=held, how="lock-held" if held else "lock-free")
-
-
-def lock_held(path: Path) -> bool | None:
-    """Whether another process holds a lock file; None where there is none or it can't be asked.
-
-    The file is only opened for reading, and a shared lock on it is let go at once.
-    """
-    try:
-        descriptor = disk.open_regular(path)
-    except (OSError, ValueError):
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
-    return False
 
 
 def liveness_of_files(
