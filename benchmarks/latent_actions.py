@@ -22,7 +22,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from terrarium.config import Config, override, preset
+from terrarium.config import Config, override
 from terrarium.data.dataset import Dataset, Episode
 from terrarium.data.loader import ClipSampler, Prefetcher
 from terrarium.errors import DataError, TerrariumError
@@ -36,6 +36,7 @@ from terrarium.evaluate.association import (
 from terrarium.evaluate.footage import chunks, first_actions, spread_places
 from terrarium.models.frames import to_video
 from terrarium.models.latent_actions import LatentActions
+from terrarium.presets import preset
 from terrarium.train.loop import train_step
 from terrarium.train.stages import Stage, latent_actions_stage
 from terrarium.train.state import TrainState

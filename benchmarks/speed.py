@@ -25,7 +25,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from terrarium.config import Config, override, preset
+from terrarium.config import Config, override
 from terrarium.data.dataset import Dataset
 from terrarium.data.loader import Prefetcher
 from terrarium.data.tokens import TokenStore
@@ -35,6 +35,7 @@ from terrarium.models.dynamics import Dynamics
 from terrarium.models.latent_actions import LatentActions
 from terrarium.models.tokenizer import VideoTokenizer
 from terrarium.models.world import World
+from terrarium.presets import preset
 from terrarium.train.loop import train_step
 from terrarium.train.stages import (
     Stage,

@@ -17,7 +17,8 @@ import pytest
 from rich.console import Console
 
 from terrarium.cli import main
-from terrarium.config import PRESETS, override, preset
+from terrarium.config import override
+from terrarium.presets import PRESETS, preset
 from tiny_world import store_footage, tiny_config
 
 ROOT = Path(__file__).parents[1]

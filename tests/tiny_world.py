@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from terrarium.config import Config, override, preset
+from terrarium.config import Config, override
 from terrarium.data.dataset import Dataset
 from terrarium.data.writer import DatasetWriter
+from terrarium.presets import preset
 
 MOVES = {"up": (-4, 0), "down": (4, 0), "left": (0, -4), "right": (0, 4)}
 SIDE = 12  # of the square, in pixels

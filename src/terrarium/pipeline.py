@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import platform
-import subprocess
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
-from terrarium.config import Config, flat, from_tree
+from terrarium.beginning import open_or_begin
+from terrarium.config import Config
 from terrarium.data.dataset import Dataset
 from terrarium.data.tokens import TokenStore
 from terrarium.doctor import write_report
 from terrarium.doctor.finding import Verdict
-from terrarium.errors import CheckpointError, DataError, RunError
+from terrarium.errors import CheckpointError
 from terrarium.evaluate import evaluate, open_footage
 from terrarium.healing import DoctorGate, shortfalls
 from terrarium.healing.decisions import Decision, What, write_down
@@ -30,21 +28,18 @@ from terrarium.models.build import (
     trained_checkpoint,
 )
 from terrarium.models.device import choose_device
-from terrarium.models.tokenizer import STRIDE
 from terrarium.models.world import World
 from terrarium.run.folder import STAGES, RunFolder, StageFolder, point_latest, read_json, write_json
 from terrarium.run.freeze import forget_stop
 from terrarium.run.lock import RunLock
 from terrarium.run.manifest import MANIFEST
-from terrarium.run.survey import newest_valid
 from terrarium.train.loop import train_stage
-from terrarium.train.proof import Proof, prove_probe, prove_replay
+from terrarium.train.proof import Proof, prove_probe
 from terrarium.train.stages import (
     Stage,
     dynamics_stage,
     encode_episode,
     latent_actions_stage,
-    refuse_short_footage,
     tokenizer_stage,
 )
 from terrarium.train.state import describe_model
@@ -122,41 +117,6 @@ def score(run: RunFolder, progress: ConsoleProgress) -> dict[str, object]:
     return scores
 
 
-def prove(path: Path, level: int, progress: ConsoleProgress) -> list[Proof]:
-    """Use checkpoints: L4, and L5 where that is asked for.
-
-    Args:
-        path: a run, a stage of one (its newest whole checkpoint is used), or a checkpoint in one.
-        level: 4 or 5.
-        progress: is told where footage has to be tokenized anew.
-
-    Returns:
-        Empty where the path stands in no run, or there is no whole checkpoint.
-
-    Raises:
-        TerrariumError: the footage is gone, or a stage can't be built.
-    """
-    path = path.resolve()
-    home = next((each for each in (path, *path.parents[:3]) if (each / "run.json").exists()), None)
-    if home is None:
-        return []
-    run = RunFolder.open(home)
-    dataset, config = open_footage(run), run_config(run)
-    device, proofs = choose_device(config.device), list[Proof]()
-    torch.set_flush_denormal(True)  # as in training: else it would be another arithmetic
-    for folder in run.stages():
-        is_here = path in (run.path, folder.path) or folder.path in path.parents
-        checkpoint = path if folder.checkpoints_path == path.parent else newest_valid(folder)[0]
-        if not is_here or checkpoint is None:
-            continue
-        stage, _ = build_stage(run, folder.name, config, dataset, device, progress)
-        proofs.append(prove_probe(stage, folder, config, checkpoint))
-        if level >= 5:
-            unproven = Proof(checkpoint, 5, None, "there is no checkpoint before it to train on from")
-            proofs.append(prove_replay(stage, folder, config) or unproven)
-    return proofs
-
-
 def serve_world(run: RunFolder, host: str, port: int, announce: Callable[[str], None]) -> None:
     """Serve a run's world until Ctrl-C, starting from held-out frames.
 
@@ -178,78 +138,6 @@ def _labels(run: RunFolder) -> list[str]:
     actions = scores.get("latent_actions") if isinstance(scores, dict) else None
     names = actions.get("code_names") if isinstance(actions, dict) else None
     return [str(name) for name in names] if isinstance(names, list) else []
-
-
-def open_or_begin(run_path: Path, data: Path | None, config: Config | None) -> RunFolder:
-    """The run at a path; where there is none it is begun.
-
-    Raises:
-        RunError: it was started with other footage or another configuration, or too little is said to begin.
-    """
-    if (run_path / "run.json").exists():
-        run = RunFolder.open(run_path)
-        if config is not None:
-            _refuse_other_config(run, config)
-        if data is not None and Dataset.open(data).fingerprint != run.facts.get("data_fingerprint"):
-            raise RunError(f"{run.path} was started on other footage than {data}", "Choose another --run.")
-        return run
-    if data is None or config is None:
-        raise RunError(f"{run_path} is not a run yet", "Give --data and --preset to begin one.")
-    return RunFolder.create(run_path, facts=_facts(Dataset.open(data), config))
-
-
-def _facts(dataset: Dataset, config: Config) -> dict[str, object]:
-    if dataset.height % STRIDE or dataset.width % STRIDE:
-        raise DataError(
-            f"{dataset.path} has frames of {dataset.height}x{dataset.width}, no multiples of {STRIDE}",
-            "Record or ingest it again with another --size.",
-        )
-    refuse_short_footage(dataset, config)
-    return {
-        "data": str(dataset.path.resolve()),
-        "data_fingerprint": dataset.fingerprint,
-        "frame_size": [dataset.height, dataset.width],
-        "frames_per_second": dataset.frames_per_second,
-        "preset": config.preset,
-        "config": config.model_dump(mode="json"),
-        "device": str(choose_device(config.device)),
-        "threads": torch.get_num_threads(),
-        "commit": _commit(),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("terrarium", "torch", "numpy", "safetensors")},
-        },
-    }
-
-
-def _commit() -> str | None:
-    """The commit of the source tree, None where it is not one."""
-    try:
-        answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"],  # noqa: S607 - whichever git the user has
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip()
-
-
-def _refuse_other_config(run: RunFolder, config: Config) -> None:
-    """A run resumes with the configuration that it began with; the error shows what differs."""
-    had = flat(from_tree(run.facts.get("config"), str(run.path / "run.json")).model_dump(mode="json"))
-    asked = flat(config.model_dump(mode="json"))
-    changed = [
-        f"{key} was {had.get(key)!r}, now {asked.get(key)!r}" for key in asked if asked[key] != had.get(key)
-    ]
-    if changed:
-        raise RunError(
-            f"{run.path} was started with another configuration: {'; '.join(changed)}",
-            "Resume with what it was started with (no --preset and no --set), or choose another --run.",
-        )
 
 
 def build_stage(

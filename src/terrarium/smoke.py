@@ -176,7 +176,7 @@ def _falls(run: Path) -> Check:
 
 
 def _replays(run: Path, progress: ConsoleProgress) -> Check:
-    from terrarium.pipeline import prove
+    from terrarium.proving import prove
 
     proofs = prove(run, 5, progress)
     bad = [f"{proof.path.name}: {proof.reason}" for proof in proofs if proof.holds is not True]

@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from terrarium.config import Config, override, preset
+from terrarium.config import Config, override
 from terrarium.data.dataset import Dataset
 from terrarium.data.writer import DatasetWriter
 from terrarium.evaluate.trained import Trained
 from terrarium.models.build import build_dynamics, build_latent_actions, build_tokenizer
+from terrarium.presets import preset
 from terrarium.run.checkpoint import commit_checkpoint
 from terrarium.run.folder import RunFolder
 

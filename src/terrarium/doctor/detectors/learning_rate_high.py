@@ -44,6 +44,30 @@ class Illness:
     sudden: bool = False
 
 
+@dataclass(frozen=True)
+class Blamed:
+    """The rate that a loss may have fallen ill of.
+
+    Attributes:
+        there: the rate where the illness began.
+        height: what is held against it: the peak where the rate was on its way there, else the same.
+        peak: the highest rate of the run.
+        now: the rate at the last step.
+        turned: whether the loss turned just as the rate reached its peak.
+    """
+
+    there: float
+    height: float
+    peak: float
+    now: float
+    turned: bool
+
+    @property
+    def least(self) -> float:
+        """The least rate that is to blame."""
+        return HIGH_AT_PEAK if self.turned else HIGH
+
+
 def learning_rate_too_high(stage: StageEvidence) -> Iterator[Finding]:
     """The learning rate is too high for this run.
 
@@ -66,42 +90,36 @@ def learning_rate_too_high(stage: StageEvidence) -> Iterator[Finding]:
     illness = _illness(stage)
     if illness is None or rate.size == 0 or _out_of_the_blue(steps, illness):
         return
-    at = float(rate[min(int(np.searchsorted(steps, illness.step, "right")), rate.size - 1)])
-    peak, now = float(rate.max()), float(rate[-1])
-    turned = _turns_at_the_peak(steps, rate, illness.step)
-    there, at = at, peak if turned or _rises_with_the_rate(steps, rate, illness) else at
-    if at < (HIGH_AT_PEAK if turned else HIGH) or at < STILL * peak:
-        return
-    first, last = int(illness.step), int(stage.kept.steps[-1])
+    blamed = _blamed(steps, rate, illness)
+    if blamed.height >= blamed.least and blamed.height >= STILL * blamed.peak:
+        yield _too_high(stage, illness, blamed, _confidence(steps, rate, illness, blamed.turned))
+
+
+def _blamed(steps: FloatArray, rate: FloatArray, illness: Illness) -> Blamed:
+    there = float(rate[min(int(np.searchsorted(steps, illness.step, "right")), rate.size - 1)])
+    peak, turned = float(rate.max()), _turns_at_the_peak(steps, rate, illness.step)
+    rising = turned or _rises_with_the_rate(steps, rate, illness)
+    return Blamed(there, peak if rising else there, peak, float(rate[-1]), turned)
+
+
+def _too_high(stage: StageEvidence, illness: Illness, blamed: Blamed, confidence: float) -> Finding:
+    last = int(stage.kept.steps[-1])
+    values, numbers = _figures(stage, illness, blamed)
     planned = stage.plan.schedule_steps or stage.plan.steps
-    values: dict[str, float | str] = {"rate": peak, "rate_now": now, "share": now / peak}
-    values |= {"rate_at": there} if there >= STILL * peak else {"rate_rising": there}
-    values |= {"percent": 100 * now / peak, "first_step": first, "last_step": last}
-    values |= {"times": illness.times} if math.isfinite(illness.times) else {}
-    values |= {"suggested_rate": _rounded(min(USUAL_REMEDY, peak / 10))}
-    numbers = [
-        Number(
-            stage.source,
-            "learning rate where the loss turns" if at == there else "learning rate while the loss rises",
-            at,
-            HIGH_AT_PEAK if turned else HIGH,
-        ),
-        Number(stage.source, "learning rate at the last step", now),
-        Number(stage.source, "learning rate over its peak", now / peak, STILL, "ratio"),
-    ]
-    if planned and planned > last:
+    unfinished = bool(planned and planned > last)
+    if planned and unfinished:
         values |= {"planned": planned, "taken": 100 * (last + 1) / planned}
         numbers.append(Number(stage.plan.source or stage.source, "steps of the schedule", float(planned)))
-    yield Finding(
+    return Finding(
         "learning-rate-too-high",
         Severity.CRITICAL if illness.grave else Severity.WATCH,
         stage.name,
-        first,
+        int(illness.step),
         last,
         tuple(numbers),
         values,
-        confidence=_confidence(steps, rate, illness, turned),
-        cause="rate-over-its-horizon" if "planned" in values and now >= LONG * peak else "",
+        confidence=confidence,
+        cause="rate-over-its-horizon" if unfinished and blamed.now >= LONG * blamed.peak else "",
         actions=(
             "resume-before-onset",
             "lower-learning-rate",
@@ -110,6 +128,26 @@ def learning_rate_too_high(stage: StageEvidence) -> Iterator[Finding]:
             "look-again",
         ),
     )
+
+
+def _figures(
+    stage: StageEvidence, illness: Illness, blamed: Blamed
+) -> tuple[dict[str, float | str], list[Number]]:
+    """What the sentence about a rate says, and the numbers that it stands on."""
+    there, peak, now = blamed.there, blamed.peak, blamed.now
+    values: dict[str, float | str] = {"rate": peak, "rate_now": now, "share": now / peak}
+    values |= {"rate_at": there} if there >= STILL * peak else {"rate_rising": there}
+    values |= {"percent": 100 * now / peak}
+    values |= {"first_step": int(illness.step), "last_step": int(stage.kept.steps[-1])}
+    values |= {"times": illness.times} if math.isfinite(illness.times) else {}
+    values |= {"suggested_rate": _rounded(min(USUAL_REMEDY, peak / 10))}
+    where = "where the loss turns" if blamed.height == there else "while the loss rises"
+    numbers = [
+        Number(stage.source, f"learning rate {where}", blamed.height, blamed.least),
+        Number(stage.source, "learning rate at the last step", now),
+        Number(stage.source, "learning rate over its peak", now / peak, STILL, "ratio"),
+    ]
+    return values, numbers
 
 
 def _illness(stage: StageEvidence) -> Illness | None:

@@ -85,35 +85,44 @@ def loss_worse_than_chance(stage: StageEvidence) -> Iterator[Finding]:
     guess = None if curve is None else chance(curve)
     if curve is None or guess is None:
         return
-    limit = guess.level / guess.factor
+    worse = _worse(curve, guess.level / guess.factor)
+    if worse is not None:
+        yield _worse_than_guessing(stage, curve, guess, *worse)
+
+
+def _worse(curve: LossCurve, limit: float) -> tuple[int, float] | None:
+    """The row from which a loss is worse than a limit, and its late level; None where it is not."""
     warming = curve.warm >= WARMING * curve.count
     begin = 0 if warming else curve.warm
     since = curve.count - begin
     least_steps = _least_steps(curve)
     least_rows = min(LEAST_ROWS, least_steps)
     if since < least_rows or curve.steps[-1] - curve.steps[begin] < least_steps - 1:
-        return
+        return None
     recent = curve.loss[-min(since, max(least_rows // 2, curve.count // 4)) :]
     parts = np.array([np.median(part) for part in np.array_split(recent, 8)])
     early = warming or since < LEAST_STEPS  # a healthy loss may not have reached guessing yet
     least = WORSE_WARMING * max(limit, curve.back(curve.best)) if early else WORSE * limit
     late, lowest = float(np.median(parts[-3:])), curve.back(curve.best)
     falling = late < 0.98 * np.median(parts[:3]) and late <= WORSE * lowest  # to where it has not been
-    if parts.min() <= least or falling:
-        return
-    row = _above_since(curve, limit)
+    return None if parts.min() <= least or falling else (_above_since(curve, limit), late)
+
+
+def _worse_than_guessing(
+    stage: StageEvidence, curve: LossCurve, guess: Chance, row: int, late: float
+) -> Finding:
     values: dict[str, float | str] = {
         "loss": late * guess.factor,
         "logged": late,
         "chance": guess.level,
         "known_by": guess.name,
-        "times": late / limit,
+        "times": late / (guess.level / guess.factor),
         "step": curve.step(row),
         "last_step": curve.step(curve.count - 1),
     }
     if guess.factor > 1:
         values["factor"] = guess.factor
-    yield Finding(
+    return Finding(
         "loss-worse-than-chance",
         Severity.CRITICAL,
         stage.name,

@@ -1,0 +1,90 @@
+"""How a run begins, or is opened again: what is written into run.json, and what is refused."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from terrarium.config import Config, flat, from_tree
+from terrarium.data.dataset import Dataset
+from terrarium.errors import DataError, RunError
+from terrarium.models.device import choose_device
+from terrarium.models.tokenizer import STRIDE
+from terrarium.run.folder import RunFolder
+from terrarium.train.stages import refuse_short_footage
+
+
+def open_or_begin(run_path: Path, data: Path | None, config: Config | None) -> RunFolder:
+    """The run at a path; where there is none it is begun.
+
+    Raises:
+        RunError: it was started with other footage or another configuration, or too little is said to begin.
+    """
+    if (run_path / "run.json").exists():
+        run = RunFolder.open(run_path)
+        if config is not None:
+            _refuse_other_config(run, config)
+        if data is not None and Dataset.open(data).fingerprint != run.facts.get("data_fingerprint"):
+            raise RunError(f"{run.path} was started on other footage than {data}", "Choose another --run.")
+        return run
+    if data is None or config is None:
+        raise RunError(f"{run_path} is not a run yet", "Give --data and --preset to begin one.")
+    return RunFolder.create(run_path, facts=_facts(Dataset.open(data), config))
+
+
+def _facts(dataset: Dataset, config: Config) -> dict[str, object]:
+    if dataset.height % STRIDE or dataset.width % STRIDE:
+        raise DataError(
+            f"{dataset.path} has frames of {dataset.height}x{dataset.width}, no multiples of {STRIDE}",
+            "Record or ingest it again with another --size.",
+        )
+    refuse_short_footage(dataset, config)
+    return {
+        "data": str(dataset.path.resolve()),
+        "data_fingerprint": dataset.fingerprint,
+        "frame_size": [dataset.height, dataset.width],
+        "frames_per_second": dataset.frames_per_second,
+        "preset": config.preset,
+        "config": config.model_dump(mode="json"),
+        "device": str(choose_device(config.device)),
+        "threads": torch.get_num_threads(),
+        "commit": _commit(),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("terrarium", "torch", "numpy", "safetensors")},
+        },
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the source tree, None where it is not one."""
+    try:
+        answer = subprocess.run(
+            ["git", "rev-parse", "HEAD"],  # noqa: S607 - whichever git the user has
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()
+
+
+def _refuse_other_config(run: RunFolder, config: Config) -> None:
+    """A run resumes with the configuration that it began with; the error shows what differs."""
+    had = flat(from_tree(run.facts.get("config"), str(run.path / "run.json")).model_dump(mode="json"))
+    asked = flat(config.model_dump(mode="json"))
+    changed = [
+        f"{key} was {had.get(key)!r}, now {asked.get(key)!r}" for key in asked if asked[key] != had.get(key)
+    ]
+    if changed:
+        raise RunError(
+            f"{run.path} was started with another configuration: {'; '.join(changed)}",
+            "Resume with what it was started with (no --preset and no --set), or choose another --run.",
+        )

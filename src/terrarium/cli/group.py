@@ -1,0 +1,54 @@
+"""What all verbs share: how errors become one line and an exit code, and how a signal ends them."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from terrarium.errors import TerrariumError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+LONGEST_LINE = 4000  # names of files may hold anything: what is said of them stays one line
+FOLDER = click.Path(path_type=Path)
+
+
+class Verbs(click.Group):
+    """Turns errors into one line and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        before = signal.signal(signal.SIGTERM, _end)
+        try:
+            return super().invoke(ctx)
+        except TerrariumError as error:
+            _fail(str(error), error.exit_code)
+        except BrokenPipeError:
+            sys.exit(1)  # whoever read our output has left
+        except OSError as error:  # a disk that is full or fails, where no one else has a word for it
+            _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    """Leave through every open context: a game's process ends with us, and no half-made folder stays."""
+    sys.exit(128 + number)
+
+
+def _fail(text: str, code: int) -> NoReturn:
+    from terrarium.doctor.wording import plain
+
+    click.secho("error: ", fg="red", bold=True, err=True, nl=False)
+    click.echo(plain(text, LONGEST_LINE), err=True)
+    sys.exit(code)
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="terrarium")
+def main() -> None:
+    """Grow a small playable world out of gameplay video, and know how healthy it is."""

@@ -1,0 +1,55 @@
+"""The run that a verb is about: opened, begun, or trained on; and the configuration asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from terrarium.config import Config
+    from terrarium.progress import ConsoleProgress
+    from terrarium.run.folder import RunFolder
+
+
+def asked_config(run: Path | None, preset: str | None, assignments: tuple[str, ...]) -> Config | None:
+    """What was asked for, a run that exists being asked for as it is; None where nothing was."""
+    from terrarium.config import from_tree, override
+    from terrarium.presets import preset as named_preset
+
+    if run is not None and (run / "run.json").exists() and preset is None:
+        own = from_tree(open_run(run).facts.get("config"), str(run / "run.json"))
+        return override(own, assignments) if assignments else None
+    return override(named_preset(preset or "quick"), assignments)
+
+
+def new_run() -> Path:
+    from terrarium.run.folder import RESULTS, new_run_path
+
+    return new_run_path(Path(RESULTS))
+
+
+def open_run(run: Path) -> RunFolder:
+    from terrarium.run.folder import RunFolder
+
+    return RunFolder.open(run)
+
+
+def train_or_stop(
+    run: Path,
+    data: Path | None,
+    config: Config | None,
+    progress: ConsoleProgress,
+    verb: str,
+    *,
+    gates: bool = True,
+    heal: bool = True,
+) -> RunFolder | None:
+    """The trained run, or None where it was asked to stop before the end."""
+    from terrarium.pipeline import train as train_run
+    from terrarium.train.interruption import Interrupted
+
+    try:
+        return train_run(run, data, config, progress, gates=gates, heal=heal)
+    except Interrupted as stopped:
+        progress.say(f"{stopped}. Go on with: terrarium {verb} --run {run}")
+        return None

@@ -1,0 +1,80 @@
+"""`terrarium train`: what is refused, how it ends, and how it goes on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from terrarium.data.dataset import Dataset
+from terrarium.run.folder import STAGES, RunFolder
+from terrarium.run.lock import RunLock
+from tiny_training import terminate_after, timeless
+from tiny_world import as_options, store_footage
+from typed_commands import TWO_STEPS, refusal, terrarium
+
+
+def test_clips_longer_than_the_footage(footage: Dataset) -> None:
+    options = as_options("video_tokenizer.clip_frames=21")
+    said = refusal(terrarium("train", "--data", footage.path, "--run", "r", *options), 1)
+    assert "needs clips of 21 frames, but the longest episode has 20" in said
+    assert said.endswith("--set video_tokenizer.clip_frames=20")
+
+
+def test_footage_of_a_size_that_can_not_be(tmp_path: Path) -> None:
+    data = store_footage(tmp_path / "data", (36, 32)).path
+    assert "--size" in refusal(terrarium("train", "--data", data, "--run", "r", *as_options()), 1)
+
+
+def test_another_configuration_is_shown_as_a_difference(copied: Path) -> None:
+    said = refusal(terrarium("train", "--run", copied, *as_options("dynamics.steps=9")), 1)
+    assert "dynamics.steps was 6, now 9" in said
+    assert "seed" not in said
+    assert "video_tokenizer.steps was 6, now" in refusal(
+        terrarium("train", "--run", copied, "--preset", "base"), 1
+    )
+
+
+def test_a_second_launcher_is_told_who_is_first(copied: Path) -> None:
+    with RunLock(copied):
+        said = refusal(terrarium("train", "--run", copied), 1)
+    assert "is being written by process" in said
+
+
+def test_train_and_train_again(footage: Dataset, tmp_path: Path) -> None:
+    words = ["train", "--data", str(footage.path), "--run", "r", *as_options(*TWO_STEPS)]
+    result = terrarium(*words)
+    assert result.exit_code == 0
+    assert result.stdout == f"report: {tmp_path / 'r' / 'report.html'}\n"
+    assert all(f"{name}  2/2  loss" in result.stderr for name in STAGES)
+    assert json.loads((tmp_path / "r" / "run.json").read_text())["data"] == str(footage.path)
+    again = terrarium(*words)
+    assert again.exit_code == 0
+    assert "loss" not in again.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["r"]
+
+
+def test_asked_to_end_it_exits_0_and_says_how_to_go_on(
+    footage: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = terminate_after(3)
+    monkeypatch.setattr("terrarium.progress.ConsoleProgress", lambda: told)
+    result = terrarium("train", "--data", footage.path, "--run", "r", *as_options())
+    assert result.exit_code == 0
+    assert result.stdout == ""
+    assert "SIGTERM at step 3 of video_tokenizer: saved" in told.lines[-1]
+    assert "terrarium train --run r" in told.lines[-1]
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    assert timeless(RunFolder.open(tmp_path / "r").stage("video_tokenizer"))[-1]["step"] == 2
+
+
+def test_without_a_run_one_is_begun_in_results(
+    footage: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = terrarium("train", "--data", footage.path, *as_options(*TWO_STEPS))
+    assert result.exit_code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["results"]
+    (run,) = (path for path in (tmp_path / "results").iterdir() if not path.is_symlink())
+    assert (tmp_path / "results" / "latest").resolve() == run
