@@ -13,9 +13,12 @@ from healing_samples import OneClipOnly, Ward, poisoned, struck
 from terrarium.data.dataset import Dataset
 from terrarium.errors import HealthError, TrainingError
 from terrarium.healing import gate as gates
+from terrarium.healing.decisions import Trouble
 from terrarium.healing.gate import BEFORE_TROUBLE
 from terrarium.healing.trial import Trials
+from terrarium.healing.way_back import before_trouble
 from terrarium.run.checkpoint import list_checkpoints
+from terrarium.run.folder import checkpoint_step
 from terrarium.run.retention import pinned
 from terrarium.train.adjustments import Adjustment, Adjustments
 from terrarium.train.interruption import Interrupted, never
@@ -172,9 +175,8 @@ def test_where_going_back_was_in_vain_it_goes_back_further(
     (ward.folder.path / "gates.jsonl").write_text(
         '{"step": 60, "what": "roll back", "code": "loss-jump", "resumed_from": 60}\n'
     )
-    gate = ward.gate()
-    assert (gate._before_trouble(60, "loss-jump") or Path()).name == "video_tokenizer_step_40"
-    assert (gate._before_trouble(60, "loss-spike") or Path()).name == "video_tokenizer_step_60"
+    back = [before_trouble(ward.folder, Trouble(60, code, 60)) for code in ("loss-jump", "loss-spike")]
+    assert [checkpoint_step(path) for path in back] == [40, 60]
 
 
 def test_asked_to_leave_while_causes_are_tried_it_leaves_undecided(footage: Dataset, tmp_path: Path) -> None:

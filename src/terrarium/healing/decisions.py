@@ -23,6 +23,25 @@ class What(StrEnum):
 
 
 @dataclass(frozen=True)
+class Trouble:
+    """Something that training can't go on with as it is.
+
+    Attributes:
+        step: steps taken when it was seen.
+        code: of the finding, or of what a step was refused for.
+        onset: the step at which it began.
+        verdict: of the doctor about the stage; "" where a step was refused before he was asked.
+        numbers: name -> number that it rests on.
+    """
+
+    step: int
+    code: str
+    onset: int
+    verdict: str = ""
+    numbers: dict[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Decision:
     """One decision.
 
@@ -53,6 +72,12 @@ class Decision:
     accumulation_factor: int = 1
     reason: str = ""
     cause: str = ""
+
+    @staticmethod
+    def about(trouble: Trouble, what: What, reason: str) -> Decision:
+        """What is decided about a trouble."""
+        found = trouble.verdict, trouble.code, trouble.onset, trouble.numbers
+        return Decision(trouble.step, what, *found, reason=reason)
 
 
 def write_down(folder: StageFolder, decision: Decision) -> None:

@@ -12,7 +12,7 @@ from torch import nn
 
 from terrarium.config import Config
 from terrarium.errors import TrainingError
-from terrarium.run.folder import StageFolder
+from terrarium.run.folder import StageFolder, checkpoint_step
 from terrarium.run.history import read_history
 from terrarium.run.rows import step_of
 from terrarium.train.adjustments import Adjustment, Adjustments
@@ -82,7 +82,7 @@ def try_rates(
     Raises:
         Interrupted: it was asked to leave.
     """
-    begin = int(start.name.rsplit("_", 1)[1]) if start else 0
+    begin = checkpoint_step(start)
     count = max(1, round((stop - onset) * COMPARED))
     had = [
         row["loss"] for row in read_history(folder.history_path).rows if stop - count <= step_of(row) < stop

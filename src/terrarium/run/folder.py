@@ -266,3 +266,12 @@ def parse_checkpoint_name(name: str) -> tuple[str, int] | None:
     """The kind and step in a name such as `dynamics_step_50000`; None where it is no such name."""
     match = _CHECKPOINT_NAME.fullmatch(name)
     return (match[1], int(match[2])) if match else None
+
+
+def checkpoint_step(checkpoint: Path | None) -> int:
+    """The step in a checkpoint's name; 0, the beginning, where there is no checkpoint."""
+    if checkpoint is None:
+        return 0
+    named = parse_checkpoint_name(checkpoint.name)
+    assert named is not None, checkpoint  # noqa: S101 - list_checkpoints lists no other names
+    return named[1]

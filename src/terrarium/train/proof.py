@@ -15,7 +15,7 @@ from torch import Tensor
 
 from terrarium.config import Config
 from terrarium.run.checkpoint import read_files, read_state
-from terrarium.run.folder import StageFolder, parse_checkpoint_name
+from terrarium.run.folder import StageFolder, checkpoint_step
 from terrarium.run.survey import list_checkpoints
 from terrarium.run.verify import judge
 from terrarium.train.adjustments import Adjustments
@@ -73,7 +73,7 @@ def prove_replay(stage: Stage, folder: StageFolder, config: Config) -> Proof | N
     if not pairs:
         return None
     earlier, later = pairs[-1]
-    state = replay(stage, folder, config, earlier, _step(later))
+    state = replay(stage, folder, config, earlier, checkpoint_step(later))
     stored = {name: safetensors.torch.load(blob) for name, blob in read_files(later).items()}
     differing = [
         f"{file}: {name}"
@@ -81,7 +81,7 @@ def prove_replay(stage: Stage, folder: StageFolder, config: Config) -> Proof | N
         for name, tensor in tensors.items()
         if not _equal_bits(tensor, stored.get(file, {}).get(name))
     ]
-    steps = _step(later) - _step(earlier)
+    steps = checkpoint_step(later) - checkpoint_step(earlier)
     if not differing:
         return Proof(later, 5, True, f"{steps} steps from {earlier.name} give it, bit for bit")
     rest = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
@@ -129,14 +129,8 @@ def replay(
 def _load(stage: Stage, folder: StageFolder, path: Path | None) -> TrainState:
     state = TrainState.begin(copy.deepcopy(stage.model), stage.config)
     if path is not None:
-        state.load(folder, _step(path))
+        state.load(folder, checkpoint_step(path))
     return state
-
-
-def _step(path: Path) -> int:
-    named = parse_checkpoint_name(path.name)
-    assert named is not None, path  # noqa: S101 - list_checkpoints lists no other names
-    return named[1]
 
 
 def _equal_bits(one: Tensor, other: Tensor | None) -> bool:

@@ -1,0 +1,32 @@
+"""Which checkpoint a stage in trouble goes back to."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from terrarium.healing.decisions import Trouble, What, cures_tried
+from terrarium.run.folder import StageFolder, checkpoint_step
+from terrarium.run.survey import list_checkpoints
+from terrarium.run.verify import judge
+
+
+def newest_until(folder: StageFolder, step: int, but: Collection[object] = ()) -> Path | None:
+    """The newest whole checkpoint of this step or an earlier one, those of `but` left out, or None."""
+    for path in reversed(list_checkpoints(folder)):
+        there = checkpoint_step(path)
+        if there > step or there in but:
+            continue
+        if judge(path, run_id=folder.run_id, kind=folder.name).whole:
+            return path
+    return None
+
+
+def before_trouble(folder: StageFolder, trouble: Trouble) -> Path | None:
+    """The newest whole checkpoint before an onset, but none that was gone back to for it in vain."""
+    in_vain = {
+        row.get("resumed_from")
+        for row in cures_tried(folder)
+        if row["what"] == What.ROLL_BACK and row.get("code") == trouble.code
+    }
+    return newest_until(folder, trouble.onset, but=in_vain)
