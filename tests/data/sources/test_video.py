@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from video_samples import scene, write_video
+from numpy.typing import NDArray
+from video_samples import jpeg, scene, turn, write_packets, write_video
 
 from terrarium.data.dataset import Dataset, Episode
 from terrarium.data.sources import decode
@@ -126,6 +127,55 @@ def test_huge_pictures_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(decode, "MAX_PIXELS", 48 * 64 - 1)
     with pytest.raises(DataError, match=r"big\.mkv"):
         ingest([tmp_path], tmp_path / "out")
+
+
+def all_frames(path: Path, out: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
+    episodes = everything(ingest([path], out, size=size, frames_per_second=10).dataset)
+    return np.concatenate([episode.frames_THWC for episode in episodes])
+
+
+@pytest.mark.parametrize(
+    ("matrix", "turns", "mirrored"),
+    [
+        ((1, 0, 0, 1), 0, False),
+        ((0, 1, -1, 0), -1, False),  # a phone held upright: a quarter turn clockwise
+        ((-1, 0, 0, -1), 2, False),
+        ((0, -1, 1, 0), 1, False),
+        ((-1, 0, 0, 1), 0, True),  # the camera that looks at its owner
+        ((0, 1, 1, 0), -1, True),
+    ],
+)
+def test_footage_is_stored_as_a_player_shows_it(
+    matrix: tuple[int, int, int, int], turns: int, mirrored: bool, tmp_path: Path
+) -> None:
+    shots = scene(0, 40)
+    path = turn(write_video(tmp_path / "phone.mp4", shots, rate=10), *matrix)
+    shown = [np.rot90(shot, turns)[:, :: -1 if mirrored else 1] for shot in shots]
+    height, width, _ = shown[0].shape
+    frames_THWC = all_frames(path, tmp_path / "out", (height, width))
+    assert len(frames_THWC) == 40
+    for frame_HWC, truth in zip(frames_THWC.astype(int), shown, strict=True):
+        assert np.abs(frame_HWC - truth).mean() < 12
+
+
+def test_pictures_that_change_their_size_midway_are_taken(tmp_path: Path) -> None:
+    path = write_packets(tmp_path / "grows.mkv", [jpeg(48, 64)] * 20 + [jpeg(96, 80)] * 20)
+    frames_THWC = all_frames(path, tmp_path / "out", (24, 32))
+    assert frames_THWC.shape == (40, 24, 32, 3)
+    assert np.ptp(frames_THWC) <= 2
+
+
+def test_pictures_that_grow_huge_midway_are_not_even_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decode, "MAX_PIXELS", 512 * 512)
+    decoded: list[int] = []
+    monkeypatch.setattr(decode, "_check_size", lambda width, height: decoded.append(width * height))
+    path = write_packets(tmp_path / "grows.mkv", [jpeg(48, 64)] * 30 + [jpeg(520, 520)] + [jpeg(48, 64)] * 9)
+    (kept,) = ingest([path], tmp_path / "out").kept
+    assert 20 <= kept.frames <= 30
+    assert "more than 262144 pixels" in kept.note
+    assert max(decoded) == 48 * 64
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -44,4 +45,40 @@ def write_video(
             picture.time_base = Fraction(1, rate if milliseconds is None else 1000)
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
+    return path
+
+
+def turn(path: Path, a: int, b: int, c: int, d: int) -> Path:
+    """Write into an MP4 how it is to be shown, as phones do: (x, y) at (a x + c y, b x + d y)."""
+    content = bytearray(path.read_bytes())
+    matrix = content.index(b"tkhd") + 44  # of a track header of version 0
+    unit = 1 << 16
+    struct.pack_into(">9i", content, matrix, a * unit, b * unit, 0, c * unit, d * unit, 0, 0, 0, 1 << 30)
+    path.write_bytes(content)
+    return path
+
+
+def jpeg(height: int, width: int, grey: int = 100) -> bytes:
+    """A plain picture, as a packet of motion JPEG."""
+    encoder = av.CodecContext.create("mjpeg", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuvj420p"
+    encoder.time_base = Fraction(1, 10)
+    picture = av.VideoFrame(width, height, "yuvj420p")
+    for plane, value in zip(picture.planes, (grey, 128, 128), strict=True):
+        plane.update(bytes([value]) * plane.buffer_size)
+    picture.pts = 0
+    return b"".join(bytes(packet) for packet in [*encoder.encode(picture), *encoder.encode(None)])
+
+
+def write_packets(path: Path, packets: Sequence[bytes]) -> Path:
+    """A motion JPEG at 10 pictures a second that says 48x64, whatever its packets hold."""
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuvj420p"
+        container.start_encoding()
+        for number, content in enumerate(packets):
+            packet = av.Packet(content)
+            packet.stream, packet.time_base = stream, Fraction(1, 10)
+            packet.pts = packet.dts = number
+            container.mux(packet)
     return path

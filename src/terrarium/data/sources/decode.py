@@ -97,6 +97,7 @@ def _video_stream(container: Any) -> Any:
         raise UnreadableFootageError("it has no video stream")
     stream = container.streams.video[0]
     _check_size(stream.codec_context.width, stream.codec_context.height)
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # for pictures that grow on the way
     stream.thread_type = "AUTO"
     return stream
 
@@ -136,10 +137,27 @@ def _seconds(container: Any, stream: Any) -> float:
 
 def _rgb(picture: Any) -> NDArray[np.uint8]:
     _check_size(picture.width, picture.height)
-    frame: NDArray[np.uint8] = picture.to_ndarray(format="rgb24")
-    return frame
+    frame_HWC: NDArray[np.uint8] = picture.to_ndarray(format="rgb24")
+    matrix = picture.side_data.get("DISPLAYMATRIX")
+    return frame_HWC if matrix is None else _upright(frame_HWC, np.frombuffer(matrix, np.int32))
+
+
+def _upright(frame_HWC: NDArray[np.uint8], matrix: NDArray[np.int32]) -> NDArray[np.uint8]:
+    """A picture as a player shows it: phones store what their sensor saw, and beside it how it was held.
+
+    Args:
+        frame_HWC: as it was stored.
+        matrix: the 9 numbers of FFmpeg's display matrix, row by row: a picture's (x, y) is shown at
+            (a x + c y, b x + d y), where a, b, _, c, d are the first five.
+    """
+    a, b, _, c, d = (int(number) for number in matrix[:5])
+    if abs(b) + abs(c) > abs(a) + abs(d):  # nearer to a quarter turn
+        frame_HWC, a, d = frame_HWC.swapaxes(0, 1), c, b
+    return frame_HWC[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
 
 
 def _reason(error: BaseException) -> str:
+    if isinstance(error, av.ArgumentError):  # what FFmpeg says of it goes to its log alone
+        return f"a picture is damaged, or has more than {MAX_PIXELS} pixels"
     text = error.strerror if isinstance(error, OSError | av.FFmpegError) else str(error)
     return (text or type(error).__name__).rstrip(".")
