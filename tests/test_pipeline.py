@@ -11,13 +11,16 @@ import numpy as np
 import pytest
 
 from terrarium import pipeline
+from terrarium.config import Config
 from terrarium.data.dataset import Dataset
 from terrarium.errors import CheckpointError, DataError, RunError
 from terrarium.models.build import load_tokenizer, stage_is_trained, trained_checkpoint
 from terrarium.models.world import World
 from terrarium.run.checkpoint import judge_path
-from terrarium.run.folder import STAGES, RunFolder, read_json, write_json
+from terrarium.run.folder import STAGES, RunFolder, StageFolder, read_json, write_json
 from terrarium.train.interruption import Interrupted
+from terrarium.train.proof import Proof, prove_probe
+from terrarium.train.stages import Stage
 from tiny_training import (
     Crash,
     Told,
@@ -107,6 +110,36 @@ def test_stopped_in_any_stage_and_resumed_it_is_the_same_run(
     run = pipeline.train(tmp_path / "run", footage.path, tiny_config(), told)
     assert len(told.rows) == 18 - steps
     assert_same_run(run, trained)
+
+
+def test_killed_before_its_last_checkpoint_was_used_a_stage_is_not_done(
+    footage: Dataset, trained: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = list[str]()
+
+    def die_first(stage: Stage, folder: StageFolder, config: Config, path: Path) -> Proof:
+        used.append(path.name)
+        if len(used) == 1:
+            raise Crash
+        return prove_probe(stage, folder, config, path)
+
+    monkeypatch.setattr(pipeline, "prove_probe", die_first)
+    with pytest.raises(Crash):
+        pipeline.train(tmp_path / "run", footage.path, tiny_config(), Told())
+    run = pipeline.train(tmp_path / "run", None, None, Told())
+    assert used == ["video_tokenizer_step_6", *(f"{name}_step_6" for name in STAGES)]
+    assert_same_run(run, trained)
+
+
+def test_a_checkpoint_that_failed_its_proof_is_refused_every_time(
+    copied: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (copied.stage("dynamics").path / "proof.json").unlink()
+    monkeypatch.setattr(pipeline, "prove_probe", lambda *args: Proof(args[3], 4, False, "it is 9"))
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match="does not do what it did when it was saved: it is 9"):
+            pipeline.train(copied.path, None, None, Told())
+    pipeline.train(copied.path, None, None, Told(), gates=False)
 
 
 class DiesTokenizing(Told):

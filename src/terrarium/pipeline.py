@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -32,9 +31,9 @@ from terrarium.models.world import World
 from terrarium.run.folder import STAGES, RunFolder, StageFolder, point_latest, read_json, write_json
 from terrarium.run.freeze import forget_stop
 from terrarium.run.lock import RunLock
-from terrarium.run.manifest import MANIFEST
+from terrarium.run.manifest import sha256_of_manifest
 from terrarium.train.loop import train_stage
-from terrarium.train.proof import Proof, prove_probe
+from terrarium.train.proof import Proof, is_proven, note_proof, prove_probe
 from terrarium.train.stages import (
     Stage,
     dynamics_stage,
@@ -82,7 +81,7 @@ def train(
         try:
             for name in STAGES:
                 folder = run.stage(name)
-                if not stage_is_trained(folder):
+                if not is_done(folder, proven=gates):
                     stage, parents = build_stage(run, name, config, dataset, device, progress)
                     gate = DoctorGate(stage, folder, config, heal=heal, say=progress.say) if gates else None
                     _train(stage, folder, config, progress, parents, gate)
@@ -91,6 +90,16 @@ def train(
         finally:
             write_report(run.path)
     return run
+
+
+def is_done(folder: StageFolder, *, proven: bool) -> bool:
+    """Whether a stage has its last step; and, where it is to be proven, its last checkpoint has been used.
+
+    A kill between the last save and that use leaves a stage that is trained and not done.
+    """
+    if not stage_is_trained(folder):
+        return False
+    return not proven or is_proven(folder, trained_checkpoint(folder))
 
 
 def ask_at_play_gate(run: RunFolder, config: Config, progress: ConsoleProgress) -> None:
@@ -159,7 +168,7 @@ def build_stage(
         return latent_actions_stage(config, dataset, device), []
     tokenizer, actions = load_tokenizer(run).to(device), load_latent_actions(run).to(device)
     parents = [trained_checkpoint(run.stage(parent)) for parent in ("video_tokenizer", "latent_actions")]
-    keys = [dataset.fingerprint, *(_sha256(parent) for parent in parents)]
+    keys = [dataset.fingerprint, *(sha256_of_manifest(parent) for parent in parents)]
     store = TokenStore(run.path / "tokens", keys, tokenizer.rows * tokenizer.columns)
     encode = functools.partial(encode_episode, tokenizer, actions, device)
     store.fill(dataset.train, encode, functools.partial(progress.update, "tokenizing footage"))
@@ -185,7 +194,7 @@ def _train(
             "loss_unit": stage.loss_unit,
             "chance_level": stage.chance_level,
             "parents": [
-                {"path": str(parent.relative_to(folder.path.parent)), "sha256": _sha256(parent)}
+                {"path": str(parent.relative_to(folder.path.parent)), "sha256": sha256_of_manifest(parent)}
                 for parent in parents
             ],
             **describe_model(stage.model),
@@ -193,7 +202,9 @@ def _train(
     )
     train_stage(stage, folder, config, progress, gate)
     if gate is not None:
-        _refuse_unproven(prove_probe(stage, folder, config, trained_checkpoint(folder)))
+        proof = prove_probe(stage, folder, config, trained_checkpoint(folder))
+        note_proof(proof, folder)
+        _refuse_unproven(proof)
 
 
 def _refuse_unproven(proof: Proof) -> None:
@@ -203,8 +214,3 @@ def _refuse_unproven(proof: Proof) -> None:
             f"{proof.path} does not do what it did when it was saved: {proof.reason}",
             "Resume: the checkpoint before it is taken if this one is moved away.",
         )
-
-
-def _sha256(checkpoint: Path) -> str:
-    """Of a checkpoint's manifest, which holds the hashes of all its files."""
-    return hashlib.sha256((checkpoint / MANIFEST).read_bytes()).hexdigest()

@@ -123,6 +123,23 @@ def test_a_live_run_is_asked_and_leaves(run: RunFolder, stage: StageFolder) -> N
     assert not (run.path / STOP).exists()
 
 
+def test_what_it_saves_before_it_leaves_is_what_is_pinned(
+    run: RunFolder, stage: StageFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(stage, 1, keep=2)
+    answers = iter([True, True, False])
+
+    def is_held_by_one_that_saves(_path: Path) -> bool:
+        if is_asked_to_stop(run.path) and not stage.checkpoint_path(2).exists():
+            assert pinned(stage) == {"dynamics_step_1": "frozen"}, "in case that it never leaves"
+            commit(stage, 2, keep=2)
+        return next(answers)
+
+    monkeypatch.setattr("terrarium.run.freeze.is_held", is_held_by_one_that_saves)
+    assert freeze(run, timeout=30) == {"dynamics": stage.checkpoint_path(2)}
+    assert pinned(stage) == {"dynamics_step_2": "frozen"}
+
+
 def test_one_that_does_not_leave_is_not_killed(run: RunFolder) -> None:
     with held(run, "deaf") as process:
         with pytest.raises(RunError, match="still being trained"):

@@ -48,7 +48,7 @@ def forget_stop(run_path: Path) -> None:
 def freeze(run: RunFolder, timeout: float) -> dict[str, Path | None]:
     """Pin the newest whole checkpoint of each stage, and stop the run if something still trains it.
 
-    Pinned first: whatever the run does until it stops, the fallback stays.
+    Pinned first, in case it does not leave; and again when it has left, for it saves before it does.
 
     Args:
         run: alive or not.
@@ -60,15 +60,21 @@ def freeze(run: RunFolder, timeout: float) -> dict[str, Path | None]:
     Raises:
         RunError: it did not leave in time, or the folder can't be written.
     """
+    fallbacks = _pin_newest(run)
+    if is_held(run.path):
+        ask_to_stop(run.path)
+        _wait_until_free(run.path, timeout)
+        fallbacks = _pin_newest(run)
+    return fallbacks
+
+
+def _pin_newest(run: RunFolder) -> dict[str, Path | None]:
     fallbacks: dict[str, Path | None] = {}
     for stage in run.stages():
         newest, _ = newest_valid(stage)
         fallbacks[stage.name] = newest
         if newest is not None:
             pin(stage, newest.name, "frozen")
-    if is_held(run.path):
-        ask_to_stop(run.path)
-        _wait_until_free(run.path, timeout)
     return fallbacks
 
 

@@ -134,3 +134,8 @@ def _parse_entry(name: str, entry: object) -> Entry:
 
 def _digest(content: Mapping[str, object]) -> str:
     return hashlib.sha256(disk.dump_json(content)).hexdigest()
+
+
+def sha256_of_manifest(checkpoint: Path) -> str:
+    """One hash for a whole checkpoint: of the manifest that holds the hashes of all its files."""
+    return hashlib.sha256((checkpoint / MANIFEST).read_bytes()).hexdigest()

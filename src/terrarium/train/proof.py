@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 
 from terrarium.config import Config
+from terrarium.errors import RunError
 from terrarium.run.checkpoint import read_files, read_state
-from terrarium.run.folder import StageFolder, checkpoint_step
+from terrarium.run.folder import StageFolder, checkpoint_step, read_json, write_json
+from terrarium.run.manifest import sha256_of_manifest
 from terrarium.run.survey import list_checkpoints
 from terrarium.run.verify import judge
 from terrarium.train.adjustments import Adjustments
@@ -25,6 +27,7 @@ from terrarium.train.probe import probe_loss
 from terrarium.train.stages import Stage
 from terrarium.train.state import TrainState
 
+NAME = "proof.json"
 # of the loss: other hardware and other releases round differently; damage shows in the first digits
 TOLERANCE, LEAST_TOLERANCE = 1e-3, 1e-5
 
@@ -60,6 +63,23 @@ def prove_probe(stage: Stage, folder: StageFolder, config: Config, path: Path) -
         abs(loss - saved) <= TOLERANCE * abs(saved) + LEAST_TOLERANCE,
         f"the probe's loss was {saved:.6g} and is {same}",
     )
+
+
+def note_proof(proof: Proof, folder: StageFolder) -> None:
+    """Write down which checkpoint of a stage was used, and what that showed."""
+    held = {"checkpoint": proof.path.name, "sha256": sha256_of_manifest(proof.path), "level": proof.level}
+    write_json(folder.path / NAME, {"format": 1, **held, "holds": proof.holds, "reason": proof.reason})
+
+
+def is_proven(folder: StageFolder, path: Path) -> bool:
+    """Whether this very checkpoint was used, and nothing spoke against it."""
+    try:
+        tree = read_json(folder.path / NAME)
+    except RunError:
+        return False
+    known = tree if isinstance(tree, dict) else {}
+    same = (known.get("checkpoint"), known.get("sha256")) == (path.name, sha256_of_manifest(path))
+    return same and known.get("holds") is not False
 
 
 def prove_replay(stage: Stage, folder: StageFolder, config: Config) -> Proof | None:
