@@ -28,7 +28,7 @@ def logged(kind: str) -> Callable[[Path, int], Outcome]:
     def inject(folder: Path, seed: int) -> Outcome:
         marks = score(draw(kind, 2 * seed + 1), folder)  # odd ones were never tuned on
         delay = None if math.isnan(marks.delay) else marks.delay
-        return Outcome(marks.typed, True, cause=marks.lead, delay=delay)
+        return Outcome(marks.typed, cause=marks.lead, delay=delay)
 
     return inject
 
@@ -38,7 +38,7 @@ def healthy(kind: str) -> Callable[[Path, int], Outcome]:
 
     def inject(folder: Path, seed: int) -> Outcome:
         marks = score(draw(kind, 2 * seed + 1), folder, prefixes=False)
-        return Outcome(bool(marks.alarms), True)
+        return Outcome(bool(marks.alarms), detail=" ".join(marks.alarms))
 
     return inject
 
@@ -54,7 +54,8 @@ def painted(how: str) -> Callable[[Path, int], Outcome]:
             hang(folder / "dynamics", step, truth, paint(truth, rng))
         (folder / "dynamics" / "checkpoints").mkdir()
         found = [each for each in examine(gather([folder])).findings if each.code.startswith("picture-")]
-        return Outcome(any(each.severity is not Severity.INFO for each in found), True)
+        said = [each.code for each in found if each.severity is not Severity.INFO]
+        return Outcome(bool(said), detail=" ".join(said))
 
     return inject
 

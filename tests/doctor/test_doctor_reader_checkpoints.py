@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import pickle
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -126,6 +129,31 @@ def test_what_would_run_something_is_told_and_not_run(make: object, folder: Path
     assert (one.whole, one.flaw) == (False, "hostile")
     assert "system" in one.detail
     assert not trace.exists()
+
+
+class Calls:
+    """Whoever unpickles this calls what it holds."""
+
+    def __init__(self, call: object, *arguments: object) -> None:
+        self._call, self._arguments = call, arguments
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return self._call, self._arguments
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+@pytest.mark.parametrize(
+    "made", [lambda mark: (subprocess.check_call, ["touch", str(mark)]), lambda mark: (Path.touch, mark)]
+)
+def test_names_of_python_2_and_detours_are_no_cover(
+    made: Callable[[Path], tuple[object, ...]], protocol: int, folder: Path, tmp_path: Path
+) -> None:
+    folder.mkdir()
+    mark = tmp_path / "mark"
+    content = pickle.dumps({"weight": Calls(*made(mark))}, protocol=protocol)
+    (folder / "model_step_5.pt").write_bytes(content)
+    assert only(folder).flaw == "hostile"
+    assert not mark.exists()
 
 
 def test_files_of_one_step_are_one_checkpoint(folder: Path) -> None:

@@ -7,6 +7,7 @@ something when they are called: a file that names one is hostile. All others are
 from __future__ import annotations
 
 import re
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Callable
 
 import numpy as np
@@ -62,10 +63,22 @@ _HARMLESS_BUILTINS = _names(
 
 
 def is_dangerous(name: str) -> bool:
-    """Whether a global, by its full dotted name, is known to run something when a pickle calls it."""
+    """Whether a global, by its full dotted name, is known to run something when a pickle calls it.
+
+    A pickle of the protocols 0 to 2 may name it as Python 2 did, even what never was there:
+    `commands.check_call` is read as `subprocess.check_call`.
+    """
+    module, _, rest = name.rpartition(".")
+    then, now = NAME_MAPPING.get((module, rest), (IMPORT_MAPPING.get(module, module), rest))
+    return _runs(name) or _runs(f"{then}.{now}")
+
+
+def _runs(name: str) -> bool:
     root, *rest = name.split(".")
     if root in ("builtins", "__builtin__") and len(rest) == 1:
         return rest[0] not in _HARMLESS_BUILTINS and not rest[0].endswith(("Error", "Exception"))
+    if root == "pathlib" and any(part.endswith("Path") for part in rest[:-1]):
+        return True  # a method of a path: it touches, writes or removes
     hidden = any(part in _DANGEROUS_MODULES or part.startswith("__") for part in rest[1:])
     return root in _DANGEROUS_MODULES or name in _DANGEROUS or hidden
 

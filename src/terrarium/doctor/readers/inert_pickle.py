@@ -136,6 +136,9 @@ class _Machine:
         return Global(full)
 
     def apply(self, function: object, args: object, _keywords: object = None) -> None:
+        match function, args:
+            case Global("builtins.getattr" | "__builtin__.getattr"), (Global(owner), str(name)):
+                self.fetch(owner, name)  # a detour to what a name would say at once
         self.push(call(function, args))
 
     def build(self) -> None:
