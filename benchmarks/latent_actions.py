@@ -25,6 +25,7 @@ from rich.table import Table
 from terrarium.config import Config, override
 from terrarium.data.dataset import Dataset, Episode
 from terrarium.data.loader import ClipSampler, Prefetcher
+from terrarium.data.places import chunks, spread_places
 from terrarium.errors import DataError, TerrariumError
 from terrarium.evaluate.association import (
     best_map,
@@ -33,7 +34,7 @@ from terrarium.evaluate.association import (
     map_accuracy,
     mutual_information,
 )
-from terrarium.evaluate.footage import chunks, first_actions, spread_places
+from terrarium.evaluate.footage import first_actions
 from terrarium.models.frames import to_video
 from terrarium.models.latent_actions import LatentActions
 from terrarium.presets import preset

@@ -12,17 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from terrarium.data.dataset import Episode
-from terrarium.evaluate.footage import (
-    Place,
-    batches,
-    chunks,
-    evenly,
-    first_actions,
-    mean_frame,
-    read,
-    spread_clips,
-    spread_places,
-)
+from terrarium.data.places import spread_places
+from terrarium.evaluate.footage import batches, first_actions, spread_clips
 
 QUICK = settings(max_examples=50, deadline=None)
 Lengths = st.lists(st.integers(1, 40), min_size=1, max_size=12)
@@ -36,28 +27,6 @@ def episodes(*lengths: int) -> list[Episode]:
         frames_THWC[..., 0], frames_THWC[..., 1] = index, np.arange(frames)[:, None, None]
         made.append(Episode(frames_THWC, "numbers", index))
     return made
-
-
-@QUICK
-@given(total=st.integers(0, 500), count=st.integers(1, 600))
-def test_evenly_spaced_numbers_are_distinct_and_in_range(total: int, count: int) -> None:
-    chosen = evenly(total, count)
-    assert len(chosen) == min(total, count) == len(set(chosen.tolist()))
-    assert all(0 <= number < total for number in chosen)
-    gaps = np.diff(chosen)
-    assert not len(gaps) or gaps.max() - gaps.min() <= 1
-
-
-@QUICK
-@given(lengths=Lengths, frames=st.integers(1, 10), count=st.integers(1, 100))
-def test_places_lie_within_their_episodes_and_are_distinct(
-    lengths: list[int], frames: int, count: int
-) -> None:
-    places = spread_places(episodes(*lengths), frames, count)
-    there = sum(max(0, length - frames + 1) for length in lengths)
-    assert len(places) == min(count, there)
-    assert len({(place.episode.index, place.start) for place in places}) == len(places)
-    assert all(place.start + frames <= len(place.episode) for place in places)
 
 
 @QUICK
@@ -99,23 +68,6 @@ def test_batches_hold_clips_of_one_context_and_lose_none() -> None:
     assert sorted((c.episode.index, c.start) for batch in together for c in batch) == sorted(
         (c.episode.index, c.start) for c in clips
     )
-
-
-def test_frames_read_are_those_named() -> None:
-    first, second = episodes(10, 10)
-    frames = read([Place(first, 2, 3), Place(second, 7, 3)])
-    assert frames[..., 0, 0, 0].tolist() == [[0, 0, 0], [1, 1, 1]]
-    assert frames[..., 0, 0, 1].tolist() == [[2, 3, 4], [7, 8, 9]]
-
-
-def test_chunks_are_the_whole_in_order() -> None:
-    places = spread_places(episodes(300), 1, 300)
-    assert np.concatenate(list(chunks(places)))[:, 0, 0, 0, 1].tolist() == [t % 256 for t in range(300)]
-
-
-def test_the_mean_frame_is_the_mean_of_all_where_there_are_few() -> None:
-    some = episodes(3, 8)
-    assert mean_frame(some)[0, 0].tolist() == [round(8 / 11), round((3 + 28) / 11), 0]
 
 
 def test_first_actions_are_those_taken_on_the_first_frame(tmp_path: Path) -> None:

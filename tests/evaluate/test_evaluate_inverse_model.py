@@ -7,7 +7,7 @@ import torch
 from evaluation_samples import store_squares
 
 from terrarium.data.dataset import Dataset
-from terrarium.evaluate.footage import spread_places
+from terrarium.data.places import spread_places
 from terrarium.evaluate.inverse_model import InverseModel, supervised_accuracy
 
 

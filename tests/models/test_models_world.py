@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from terrarium.errors import DataError, UsageError
+from terrarium.models import world as worlds
 from terrarium.play.sessions import PlayableWorld
 from tiny_models import tiny_world
 from tiny_world import moving_square
@@ -148,6 +149,13 @@ def test_a_code_for_each_change(world: World) -> None:
     assert set(codes.tolist()) <= set(range(world.actions))
     for t in range(9):
         assert world.infer_actions(CLIP[t : t + 2]).tolist() == [codes[t]]
+
+
+@pytest.mark.parametrize("at_once", [1, 3, 4, 8, 9, 10])
+def test_a_long_episode_is_read_in_parts(at_once: int, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes = world.infer_actions(CLIP)
+    monkeypatch.setattr(worlds, "CHANGES_AT_ONCE", at_once)
+    assert world.infer_actions(CLIP).tolist() == codes.tolist()
 
 
 def test_a_step_without_painting_is_the_same_step(world: World) -> None:

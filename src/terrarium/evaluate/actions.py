@@ -11,6 +11,7 @@ from torch import Tensor
 
 from terrarium.config import EvaluateConfig
 from terrarium.data.dataset import Dataset
+from terrarium.data.places import Place, chunks, spread_places
 from terrarium.evaluate.association import (
     best_map,
     code_labels,
@@ -19,7 +20,7 @@ from terrarium.evaluate.association import (
     map_accuracy,
     mutual_information,
 )
-from terrarium.evaluate.footage import Place, chunks, first_actions, spread_places
+from terrarium.evaluate.footage import first_actions
 from terrarium.evaluate.inverse_model import supervised_accuracy
 from terrarium.evaluate.measured import Figures, absent
 from terrarium.evaluate.trained import Trained

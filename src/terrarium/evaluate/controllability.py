@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from terrarium.data.dataset import Dataset
+from terrarium.data.places import read
 from terrarium.evaluate.fidelity import Floats, psnr
-from terrarium.evaluate.footage import Clip, batches, read, spread_clips
+from terrarium.evaluate.footage import Clip, batches, spread_clips
 from terrarium.evaluate.measured import Figures
 from terrarium.evaluate.rollouts import BATCH
 from terrarium.evaluate.trained import Trained

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from terrarium.data.clip import Clips
 from terrarium.data.dataset import Episode
 from terrarium.data.loader import ClipSampler
-from terrarium.evaluate.footage import Place, actions_by_episode, chunks, first_actions
+from terrarium.data.places import Place, chunks
+from terrarium.evaluate.footage import actions_by_episode, first_actions
 from terrarium.models.frames import pool_frames, to_video
 
 BATCH = 64

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from terrarium.data.dataset import Dataset
+from terrarium.data.places import Place, chunks, mean_frame, spread_places
 from terrarium.evaluate.fidelity import SSIM_WINDOW, Floats, Frames, moving_pixels, moving_psnr, psnr, ssim
-from terrarium.evaluate.footage import Place, chunks, mean_frame, spread_places
 from terrarium.evaluate.measured import Figures, mean
 from terrarium.evaluate.trained import Trained
 

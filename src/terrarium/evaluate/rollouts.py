@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from terrarium.data.dataset import Dataset
+from terrarium.data.places import mean_frame, read
 from terrarium.evaluate.fidelity import Floats, Frames, psnr
-from terrarium.evaluate.footage import Clip, batches, mean_frame, read, spread_clips
+from terrarium.evaluate.footage import Clip, batches, spread_clips
 from terrarium.evaluate.measured import Figures
 from terrarium.evaluate.trained import Trained
 

@@ -19,6 +19,8 @@ from terrarium.models.latent_actions import LatentActions
 from terrarium.models.tokenizer import VideoTokenizer
 from terrarium.run.folder import RunFolder
 
+CHANGES_AT_ONCE = 256  # of a long episode, so that its length decides nothing but time
+
 
 class World:
     """A playable world. Make one with `World.load(run)`; `reset` it, then `step` it.
@@ -109,10 +111,15 @@ class World:
         Raises:
             DataError: the frames are of another size or type, or fewer than 2.
         """
-        video_1TCHW = self._to_video(frames_THWC)[None]
-        if video_1TCHW.shape[1] < 2:
+        self._check(frames_THWC)
+        if len(frames_THWC) < 2:
             raise DataError("actions need at least two frames: a code is of a change")
-        codes: NDArray[np.int64] = self._latent_actions.encode(video_1TCHW)[1][0].cpu().numpy()
+        parts = [
+            frames_THWC[start : start + CHANGES_AT_ONCE + 1]
+            for start in range(0, len(frames_THWC) - 1, CHANGES_AT_ONCE)
+        ]
+        codes_T = [self._latent_actions.encode(self._to_video(part)[None])[1][0] for part in parts]
+        codes: NDArray[np.int64] = torch.cat(codes_T).cpu().numpy()
         return codes
 
     @torch.inference_mode()
@@ -192,6 +199,10 @@ class World:
 
     def _to_video(self, frames_THWC: NDArray[np.uint8]) -> Tensor:
         """Checked frames to float (T, 3, H, W) in [0, 1]."""
+        self._check(frames_THWC)
+        return to_video(frames_THWC, self._device)
+
+    def _check(self, frames_THWC: NDArray[np.uint8]) -> None:
         expected = (self.height, self.width, 3)
         if frames_THWC.ndim != 4 or frames_THWC.shape[1:] != expected or frames_THWC.dtype != np.uint8:
             raise DataError(
@@ -200,4 +211,3 @@ class World:
             )
         if not math.prod(frames_THWC.shape):
             raise DataError("there are no frames to start from")
-        return to_video(frames_THWC, self._device)

@@ -16,6 +16,7 @@ from terrarium.config import Config, StageConfig
 from terrarium.data.clip import Clips
 from terrarium.data.dataset import Dataset, Episode
 from terrarium.data.loader import ClipSampler, windows
+from terrarium.data.places import mean_frame
 from terrarium.data.tokens import TokenClips, TokenSampler, TokenStore
 from terrarium.errors import DataError
 from terrarium.models.build import build_dynamics, build_latent_actions, build_tokenizer
@@ -180,9 +181,7 @@ def mean_frame_error(
     model: VideoTokenizer, dataset: Dataset, clips: ClipSampler, device: torch.device
 ) -> float:
     """The loss of painting the training footage's mean frame, over the batch of step 0."""
-    every = max(1, sum(len(episode) for episode in dataset.train) // 1000)
-    frames_NHWC = np.concatenate([episode.frames_THWC[::every] for episode in dataset.train])
-    mean_CHW = to_video(frames_NHWC, device).mean(0)
+    mean_CHW = to_video(mean_frame(dataset.train), device)
     video_BTCHW = to_video(clips.batch(0).video_BTHWC, device)
     error_NCHW = (video_BTCHW.flatten(0, 1) - mean_CHW) ** 2
     return float((error_NCHW * model.pixel_weight(video_BTCHW)).mean())
