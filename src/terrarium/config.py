@@ -145,9 +145,17 @@ class EvaluateConfig(Section):
 class GatesConfig(Section):
     """What is done where the doctor finds a stage critical, and what the finished world must show."""
 
-    retries: Annotated[int, Field(ge=0, le=100)] = Field(3, description="times that a stage may be set back")
+    retries: Annotated[int, Field(ge=0, le=100)] = Field(
+        3, description="times that a stage may be set back for the same trouble"
+    )
+    retries_in_all: Annotated[int, Field(ge=0, le=1000)] = Field(
+        10, description="times that it may be set back in all, but for want of memory"
+    )
     trial_steps: Count = Field(
         100, description="most steps from the onset on that are taken again to try a cause"
+    )
+    trial_share: Fraction = Field(
+        0.05, description="share of a stage's steps that may go into one trial; 72 steps may in any case"
     )
     trial_gain: Fraction = Field(
         0.03, description="share of the loss that a lower rate must gain to be believed"

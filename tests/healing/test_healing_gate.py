@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,12 +11,14 @@ import numpy as np
 import pytest
 from healing_samples import OneClipOnly, Ward, poisoned, struck
 
+from terrarium.config import override
 from terrarium.data.dataset import Dataset
 from terrarium.errors import HealthError, TrainingError
 from terrarium.healing import gate as gates
+from terrarium.healing import retake
 from terrarium.healing.decisions import Trouble
 from terrarium.healing.gate import BEFORE_TROUBLE
-from terrarium.healing.trial import Trials
+from terrarium.healing.trial import Plan, Trials
 from terrarium.healing.way_back import before_trouble
 from terrarium.run.checkpoint import list_checkpoints
 from terrarium.run.folder import checkpoint_step
@@ -88,20 +91,39 @@ def test_one_bad_batch_is_passed_over(footage: Dataset, tmp_path: Path) -> None:
     assert "episodes" in cure["reason"], "it names the footage"
 
 
-def test_where_the_next_batch_is_no_better_the_rate_is_lowered_and_then_it_stops(
+def test_batches_that_are_bad_by_themselves_are_passed_over_together(
     footage: Dataset, tmp_path: Path
 ) -> None:
     ward = Ward(tmp_path / "run", footage, "steps=30")
-    ward.wrap(poisoned(ward.stage, set(range(25, 32))))
-    with pytest.raises(HealthError, match="set back 3 times already"):
+    ward.wrap(poisoned(ward.stage, {25, 26}))
+    ward.train()
+    (cure,) = ward.decisions("roll back", "retune", "restart stage")
+    assert (cure["code"], cure["onset"], cure["skip_batches"]) == ("loss-not-finite", 25, 2)
+    assert "and 1 more that follow" in cure["reason"]
+    assert Adjustments.read(ward.folder).rate_factor(29) == 1, "nothing says that the rate was wrong"
+
+
+def test_where_every_batch_is_bad_it_stops_in_the_end(footage: Dataset, tmp_path: Path) -> None:
+    ward = Ward(tmp_path / "run", footage, "steps=30")
+    ward.config = override(ward.config, ["gates.retries_in_all=2"])
+    ward.wrap(poisoned(ward.stage, set(range(25, 99))))
+    with pytest.raises(HealthError, match="set back 2 times in all already"):
         ward.train()
-    assert [row["what"] for row in ward.decisions("roll back", "retune", "stop")][:2] == [
-        "roll back",
-        "retune",
-    ]
+    assert [row["skip_batches"] for row in ward.decisions("roll back")] == [16, 16]
     ward.heal = False
     with pytest.raises(TrainingError, match="not finite"):
         ward.train()
+
+
+def test_where_good_batches_are_not_finite_the_rate_is_lowered(footage: Dataset, tmp_path: Path) -> None:
+    ward = Ward(tmp_path / "run", footage, "steps=30")
+    ward.train()
+    gate, refusal = ward.gate(), TrainingError("the loss is not finite", "look")
+    skipped, lowered = gate.answer(refusal, 25), gate.answer(refusal, 25)
+    assert (skipped.from_step, skipped.skip_batches, skipped.rate_factor) == (25, 1, 1)
+    assert (lowered.from_step, lowered.skip_batches) == (20, 0)
+    assert lowered.rate_factor == pytest.approx(1 / 3)
+    assert "good by itself" in ward.decisions("retune")[0]["reason"]
 
 
 def test_out_of_memory_halves_the_parts_and_not_the_step(footage: Dataset, tmp_path: Path) -> None:
@@ -126,7 +148,9 @@ def test_where_the_rate_is_not_to_blame_batches_are_passed_over(
 ) -> None:
     ward = Ward(tmp_path / "run", footage, "steps=400")
     ward.write_history(ill_losses())
-    monkeypatch.setattr(gates, "try_rates", lambda *_: Trials(3.0, {1 / 3: 2.98, 1 / 10: 3.4}))
+    monkeypatch.setattr(
+        gates, "try_rates", lambda *_: Trials([3.0, 3.1], {1.0: [3.0, 3.1], 1 / 3: [2.98, 3.1]})
+    )
     adjustment = ward.gate().ask(240, last=False)
     assert adjustment is not None
     assert (adjustment.from_step, adjustment.rate_factor, adjustment.skip_batches) == (0, 1.0, 240)
@@ -153,18 +177,18 @@ def test_a_trial_reaches_the_trouble_however_far_the_checkpoint_is(
 ) -> None:
     ward = Ward(tmp_path / "run", footage, "steps=400")
     ward.write_history(ill_losses())
-    asked: list[tuple[Path | None, int, int]] = []
+    asked: list[tuple[Path | None, Trouble]] = []
 
     def try_nothing(*arguments: object) -> Trials:
-        *_, start, onset, stop, _asked = arguments
-        asked.append((start, onset, stop))  # type: ignore[arg-type]
-        return Trials(3.0, {1.0: 3.0, 1 / 3: 1.0})
+        *_, start, trouble, _measure, _asked = arguments
+        asked.append((start, trouble))  # type: ignore[arg-type]
+        return Trials([3.0, 3.0], {1.0: [3.0, 3.0], 1 / 3: [1.0, 1.0]})
 
     monkeypatch.setattr(gates, "try_rates", try_nothing)
     assert ward.gate().ask(240, last=False) is not None
-    ((start, onset, stop),) = asked
+    ((start, trouble),) = asked
     assert start is None
-    assert 130 < onset < 170 < stop
+    assert 130 < trouble.onset < 170 < trouble.step
 
 
 def test_where_going_back_was_in_vain_it_goes_back_further(
@@ -208,18 +232,37 @@ class Hurried:
         return self._gate.answer(refusal, step)
 
 
-def test_a_stage_whose_codes_collapse_begins_anew(footage: Dataset, tmp_path: Path) -> None:
-    ward = Ward(tmp_path / "run", footage, "steps=400")
+def collapsed(ward: Ward) -> None:
+    """A history in which most codes fall out of use after 240 steps."""
     steps = np.arange(300)
     noise = np.exp(np.random.default_rng(1).normal(0, 0.02, 300))
-    usage = np.where(steps < 120, 0.8, 0.005) * noise
+    usage = np.where(steps < 240, 0.8, 0.005) * noise
     ward.write_history(0.015 * (1 + 3 * np.exp(-steps / 30)) * noise, codebook_usage=usage)
+
+
+def test_codes_that_collapse_are_tried_by_their_use(
+    footage: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ward = Ward(tmp_path / "run", footage, "steps=400")
+    collapsed(ward)
+    monkeypatch.setattr(gates, "before_trouble", lambda *_: None)
+    monkeypatch.setattr(retake, "plan_trial", lambda *_: Plan(0, 0, 12, 6, 72))
+    assert ward.gate().ask(300, last=False) is not None
+    (cure,) = ward.decisions()
+    assert (cure["code"], cure["what"]) == ("codebook-collapsed", "roll back")
+    assert cure["numbers"]["codebook_usage at rate x 1"] > 0
+
+
+def test_a_stage_whose_codes_collapse_again_and_again_begins_anew(footage: Dataset, tmp_path: Path) -> None:
+    ward = Ward(tmp_path / "run", footage, "steps=400")
+    collapsed(ward)
+    row = '{"step": 290, "what": "roll back", "code": "codebook-collapsed", "resumed_from": 200}\n'
+    (ward.folder.path / "gates.jsonl").write_text(row * 2)
     adjustment = ward.gate().ask(300, last=False)
     assert adjustment is not None
     assert (adjustment.from_step, adjustment.skip_batches) == (0, 300)
     assert adjustment.rate_factor == pytest.approx(1 / 3)
-    (cure,) = ward.decisions()
-    assert (cure["what"], cure["code"]) == ("restart stage", "codebook-collapsed")
+    assert ward.decisions()[-1]["what"] == "restart stage"
 
 
 def test_first_signs_pin_what_came_before(
@@ -239,30 +282,39 @@ def test_a_history_that_can_not_be_read_is_not_a_reason_to_go_on(footage: Datase
         ward.gate().ask(20, last=False)
 
 
-def test_retries_are_counted_over_restarts(footage: Dataset, tmp_path: Path) -> None:
+def cure(step: int, back: int, code: str = "loss-drifting-up") -> str:
+    return json.dumps({"step": step, "what": "roll back", "code": code, "resumed_from": back}) + "\n"
+
+
+@pytest.fixture
+def rising(footage: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ward:
+    """A stage whose loss rises from step 150 on, before its gate at step 240."""
     ward = Ward(tmp_path / "run", footage, "steps=400")
     ward.write_history(ill_losses())
-    row = '{"step": 1, "what": "retune", "code": "x"}\n'
-    (ward.folder.path / "gates.jsonl").write_text("torn" + row + row * 3)
-    with pytest.raises(HealthError, match="set back 3 times already"):
+    monkeypatch.setattr(gates, "try_rates", lambda *_: Trials((), {}))
+    return ward
+
+
+def code_of(ward: Ward) -> str:
+    ward.heal = False
+    with pytest.raises(HealthError):
         ward.gate().ask(240, last=False)
+    ward.heal = True
+    return str(ward.decisions()[-1]["code"])
 
 
-@pytest.mark.parametrize(
-    ("losses", "best"),
-    [({1 / 3: 2.0, 1 / 10: 2.5}, 1 / 3), ({1 / 3: 2.95, 1 / 10: 3.5}, None), ({1 / 3: float("inf")}, None)],
-)
-def test_a_lower_rate_must_gain_something_to_be_believed(
-    losses: dict[float, float], best: float | None
-) -> None:
-    assert Trials(3.0, losses).best(0.03) == best
-    assert Trials(-3.0, {1 / 3: -3.5}).best(0.03) == 1 / 3, "a likelihood may be below zero"
+def test_a_trouble_is_treated_only_so_often_over_restarts(rising: Ward) -> None:
+    code = code_of(rising)
+    (rising.folder.path / "gates.jsonl").write_text("torn" + cure(1, 1, code) + cure(240, 100, code) * 3)
+    with pytest.raises(HealthError, match="set back 3 times for this already"):
+        rising.gate().ask(240, last=False)
 
 
-def test_a_cause_that_passed_by_itself_is_not_the_rate() -> None:
-    trials = Trials(9.0, {1.0: 1.0, 1 / 3: 0.99, 1 / 10: 1.2})
-    assert trials.passed(0.03)
-    assert trials.best(0.03) is None
-    assert Trials(float("inf"), {1.0: 2.0, 1 / 3: 1.9}).passed(0.03)
-    assert not Trials(9.0, {1.0: 9.0, 1 / 3: 1.0}).passed(0.03)
-    assert Trials(9.0, {1.0: float("inf"), 1 / 3: 1.0}).best(0.03) == 1 / 3
+def test_cures_of_other_troubles_and_ones_that_held_do_not_count(rising: Ward) -> None:
+    code = code_of(rising)
+    held, other, memory = cure(60, 40, code), cure(240, 100, "x"), cure(0, 0, "out-of-memory")
+    (rising.folder.path / "gates.jsonl").write_text(held * 3 + other * 3 + memory * 9)
+    assert rising.gate().ask(240, last=False) is not None
+    (rising.folder.path / "gates.jsonl").write_text(held * 5 + other * 5)
+    with pytest.raises(HealthError, match="set back 10 times in all already"):
+        rising.gate().ask(240, last=False)

@@ -1,46 +1,37 @@
-"""What is tried against what the doctor finds. A table: a code that is not in it moves no gate."""
+"""What a gate does something about. A table: a code that is not in it moves no gate."""
 
 from __future__ import annotations
-
-from enum import Enum
 
 from terrarium.doctor.examine import Diagnosis
 from terrarium.doctor.finding import Finding, Severity
 
-
-class Cure(Enum):
-    """Ways to treat a stage."""
-
-    RATE = "a lower rate, if a trial speaks for it, else other batches"
-    BATCHES = "other batches, if a lower rate is no better"
-    AFRESH = "the stage from its beginning, at a lower rate and on other batches"
-    NONE = "nothing that training could do by itself"
-
-
-CURES: dict[str, Cure] = {
-    "learning-rate-too-high": Cure.RATE,
-    "learning-rate-no-warmup": Cure.RATE,
-    "loss-diverging": Cure.RATE,
-    "loss-drifting-up": Cure.RATE,
-    "loss-worse-than-chance": Cure.RATE,
-    "loss-not-learning": Cure.RATE,
-    "gradient-exploding": Cure.RATE,
-    "loss-not-finite": Cure.RATE,
-    "loss-spike": Cure.BATCHES,
-    "loss-jump": Cure.BATCHES,
-    "codebook-collapsed": Cure.AFRESH,
-    "actions-collapsed": Cure.AFRESH,
-    "loss-constant": Cure.NONE,
-    "learning-rate-zero": Cure.NONE,
-    "learning-rate-not-applied": Cure.NONE,
-    "gradient-vanishing": Cure.NONE,
+MEASURES: dict[str, str | None] = {
+    "learning-rate-too-high": "loss",
+    "learning-rate-no-warmup": "loss",
+    "loss-diverging": "loss",
+    "loss-drifting-up": "loss",
+    "loss-worse-than-chance": "loss",
+    "loss-not-learning": "loss",
+    "gradient-exploding": "loss",
+    "loss-not-finite": "loss",
+    "loss-spike": "loss",
+    "loss-jump": "loss",
+    "codebook-collapsed": "codebook_usage",
+    "actions-collapsed": "action_entropy",
+    "loss-constant": None,
+    "learning-rate-zero": None,
+    "learning-rate-not-applied": None,
+    "gradient-vanishing": None,
 }
+"""Code -> the column of the history by which cures of it are tried; None where training can do nothing."""
 
 
 def illness(diagnosis: Diagnosis) -> Finding | None:
     """The first critical lead that a gate can do something about, or None."""
     leads = (finding for finding in diagnosis.findings if finding.caused_by is None)
-    return next((each for each in leads if each.severity is Severity.CRITICAL and each.code in CURES), None)
+    return next(
+        (each for each in leads if each.severity is Severity.CRITICAL and each.code in MEASURES), None
+    )
 
 
 def onset(diagnosis: Diagnosis, lead: Finding) -> int:
@@ -55,6 +46,6 @@ def first_signs(diagnosis: Diagnosis) -> int | None:
     steps = [
         each.first_step
         for each in diagnosis.findings
-        if each.severity is not Severity.INFO and each.code in CURES and each.first_step is not None
+        if each.severity is not Severity.INFO and each.code in MEASURES and each.first_step is not None
     ]
     return min(steps, default=None)

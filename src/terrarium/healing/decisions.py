@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
@@ -103,6 +104,23 @@ def cures_tried(folder: StageFolder) -> list[dict[str, object]]:
         raise RunError(f"{folder.path / NAME} can't be read: {disk.why(error)}") from error
     rows = [row for row in map(_row, lines) if row is not None]
     return [row for row in rows if row.get("what") not in (What.CONTINUE, What.STOP)]
+
+
+def tries_of(trouble: Trouble, cures: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Those of the cures that were tried for the same trouble: the same code, and training got no further.
+
+    A cure held where training went on beyond the place where the trouble was seen, for as long again as it
+    had been set back: what comes later is another trouble.
+    """
+    same = [row for row in cures if row.get("code") == trouble.code]
+    return [row for row in same if trouble.onset <= _held_at(row)]
+
+
+def _held_at(row: dict[str, object]) -> float:
+    seen, back = row.get("step"), row.get("resumed_from")
+    if not isinstance(seen, int):
+        return math.inf
+    return 2 * seen - back if isinstance(back, int) else seen
 
 
 def _row(line: bytes) -> dict[str, object] | None:

@@ -10,10 +10,11 @@ from terrarium.doctor.examine import Diagnosis, examine
 from terrarium.doctor.finding import Verdict
 from terrarium.doctor.readers.run_folder import read_training
 from terrarium.errors import HealthError, OutOfMemoryError, TrainingError
-from terrarium.healing.cures import CURES, Cure, first_signs, illness, onset
-from terrarium.healing.decisions import Decision, Trouble, What, cures_tried, write_down
+from terrarium.healing.cures import MEASURES, first_signs, illness, onset
+from terrarium.healing.decisions import Decision, Trouble, What, cures_tried, tries_of, write_down
+from terrarium.healing.retake import bad_in_a_row, try_rates
 from terrarium.healing.treatments import LOWER, begin_anew, believe, cut_batches, lower_rate, pass_over, stop
-from terrarium.healing.trial import try_rates
+from terrarium.healing.trial import LOSS
 from terrarium.healing.way_back import before_trouble, newest_until
 from terrarium.run.folder import StageFolder, checkpoint_step
 from terrarium.run.retention import pin
@@ -22,6 +23,7 @@ from terrarium.train.interruption import never
 from terrarium.train.stages import Stage
 
 BEFORE_TROUBLE = "the last one before trouble"
+LONGEST_PASSED_OVER = 16  # batches that are bad in a row and passed over at once
 NOT_FINITE, OUT_OF_MEMORY = "loss-not-finite", "out-of-memory"
 
 
@@ -61,7 +63,7 @@ class DoctorGate:
         if (lead := illness(diagnosis)) is not None:
             numbers: dict[str, float | None] = {each.name: each.number for each in lead.evidence}
             trouble = Trouble(step, lead.code, onset(diagnosis, lead), verdict, numbers)
-            return self._treat(trouble, CURES[lead.code], asked)
+            return self._treat(trouble, MEASURES[lead.code], asked)
         self._keep_what_came_before(diagnosis)
         write_down(self._folder, Decision(step, What.CONTINUE, verdict, numbers=_loss(diagnosis)))
         return None
@@ -78,34 +80,40 @@ class DoctorGate:
         if not self._heal:
             write_down(self._folder, stop(trouble, str(refusal)))
             raise refusal
+        if no_room:
+            return self._set_back(self._in_smaller_parts(trouble, refusal))
         self._refuse_too_many(trouble)
-        answer = self._in_smaller_parts if no_room else self._past_what_is_not_finite
-        return self._set_back(answer(trouble, refusal))
+        return self._set_back(self._past_what_is_not_finite(trouble, refusal))
 
-    def _treat(self, trouble: Trouble, cure: Cure, asked: Callable[[], str]) -> Adjustment:
+    def _treat(self, trouble: Trouble, measure: str | None, asked: Callable[[], str]) -> Adjustment:
         if not self._heal:
             raise self._stop(trouble, "it is not to be treated")
-        if cure is Cure.NONE:
+        if measure is None:
             raise self._stop(trouble, "no change of rate or batches would help")
-        self._refuse_too_many(trouble)
-        anew = cure is Cure.AFRESH
-        return self._set_back(begin_anew(trouble) if anew else self._after_trials(trouble, asked))
+        tried = self._refuse_too_many(trouble)
+        last_resort = 0 < tried == self._config.gates.retries - 1
+        if measure != LOSS and last_resort:  # codes are made early
+            return self._set_back(begin_anew(trouble))
+        return self._set_back(self._after_trials(trouble, measure, asked))
 
-    def _after_trials(self, trouble: Trouble, asked: Callable[[], str]) -> Decision:
+    def _after_trials(self, trouble: Trouble, measure: str, asked: Callable[[], str]) -> Decision:
         """The same steps on the same batches, at this and at lower rates, say which cure it is."""
-        gates, start = self._config.gates, before_trouble(self._folder, trouble)
-        end = min(trouble.step, trouble.onset + gates.trial_steps)
-        stage, folder, began = self._stage, self._folder, trouble.onset
-        trials = try_rates(stage, self._untrained, folder, self._config, start, began, end, asked)
-        return believe(trials, gates.trial_gain, trouble, checkpoint_step(start))
+        start, stage, folder = before_trouble(self._folder, trouble), self._stage, self._folder
+        trials = try_rates(stage, self._untrained, folder, self._config, start, trouble, measure, asked)
+        return believe(trials, self._config.gates.trial_gain, trouble, checkpoint_step(start))
 
     def _past_what_is_not_finite(self, trouble: Trouble, refusal: TrainingError) -> Decision:
-        """One bad batch is passed over; where the next one is no better, the rate is lowered."""
+        """Batches that are bad by themselves are passed over, others once; then the rate is lowered."""
+        first = Adjustments.read(self._folder).batch_of(trouble.step)
+        count = bad_in_a_row(self._stage, self._untrained, self._config, first, LONGEST_PASSED_OVER)
+        if count:
+            alike = f", and {count - 1} more that follow" if count > 1 else ""
+            return pass_over(trouble, trouble.step, count, f"{refusal.what}{alike}: passed over")
         before = [row.get("onset") for row in cures_tried(self._folder) if row.get("code") == NOT_FINITE]
         if not any(isinstance(each, int) and 0 <= trouble.step - each <= 1 for each in before):
             return pass_over(trouble, trouble.step, 1, f"{refusal.what}: passed over")
         start = newest_until(self._folder, trouble.step - 1)
-        reason = "the next batch is not finite either: the rate is lowered from the last checkpoint on"
+        reason = "the next batch, good by itself, is not finite either: the rate is lowered from there on"
         return lower_rate(trouble, checkpoint_step(start), LOWER, reason)
 
     def _in_smaller_parts(self, trouble: Trouble, refusal: TrainingError) -> Decision:
@@ -114,10 +122,16 @@ class DoctorGate:
             raise self._stop(trouble, f"a batch can't be cut further: {refusal}")
         return cut_batches(trouble, refusal.what)
 
-    def _refuse_too_many(self, trouble: Trouble) -> None:
-        tried = len(cures_tried(self._folder))
-        if tried >= self._config.gates.retries:
-            raise self._stop(trouble, f"it was set back {tried} times already")
+    def _refuse_too_many(self, trouble: Trouble) -> int:
+        """How often this very trouble was treated before, if it may be once more."""
+        gates, cures = self._config.gates, cures_tried(self._folder)
+        cures = [row for row in cures if row.get("code") != OUT_OF_MEMORY]  # bounded by the batch itself
+        again = len(tries_of(trouble, cures))
+        if again >= gates.retries:
+            raise self._stop(trouble, f"it was set back {again} times for this already")
+        if len(cures) >= gates.retries_in_all:
+            raise self._stop(trouble, f"it was set back {len(cures)} times in all already")
+        return again
 
     def _set_back(self, decision: Decision) -> Adjustment:
         write_down(self._folder, decision)

@@ -44,13 +44,13 @@ def cut_batches(trouble: Trouble, reason: str) -> Decision:
     return replace(decision, resumed_from=trouble.step, accumulation_factor=2)
 
 
-def believe(trials: Trials, gain: float, trouble: Trouble, to: int) -> Decision:
+def believe(trials: Trials, share: float, trouble: Trouble, to: int) -> Decision:
     """What the same steps, taken again from `to`, speak for: the rate, the batches, or neither of them."""
-    tried = replace(trouble, numbers=trouble.numbers | trials.numbers())
-    if trials.passed(gain):
+    tried = replace(trouble, numbers=trouble.numbers | trials.numbers(share))
+    if trials.passed(share):
         return go_back(tried, to, "the same steps, taken again as they were, do better: nothing is changed")
-    if factor := trials.best(gain):
+    if factor := trials.best(share):
         reason = f"the same steps at {factor:.3g} of the rate do better"
         return lower_rate(tried, to, factor, reason, PROVED_BY_TRIAL)
-    reason = "a lower rate does no better on the same batches: they are passed over"
-    return pass_over(tried, to, trouble.step - to, reason)
+    why = "a lower rate does no better on the same batches" if trials.again else "nothing could be tried"
+    return pass_over(tried, to, trouble.step - to, f"{why}: they are passed over")

@@ -1,100 +1,118 @@
-"""A cause is tried before it is believed: the same steps on the same batches, at this and at lower rates."""
+"""A cause is tried before it is believed: which steps are taken again, and what the outcome speaks for."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
-from torch import nn
-
-from terrarium.config import Config
-from terrarium.errors import TrainingError
-from terrarium.run.folder import StageFolder, checkpoint_step
-from terrarium.run.history import read_history
-from terrarium.run.rows import step_of
-from terrarium.train.adjustments import Adjustment, Adjustments
-from terrarium.train.interruption import never
-from terrarium.train.proof import replay
-from terrarium.train.stages import Stage
+from terrarium.config import GatesConfig
+from terrarium.healing.comparison import gain_over, least_gain
+from terrarium.healing.decisions import Trouble
 
 FACTORS = (1.0, 1 / 3, 1 / 10)
 COMPARED = 1 / 2  # the last part of the steps since the onset: the first ones differ little
+LEAST_BEYOND = 8  # steps beyond the onset: fewer tell nothing
+LEAST_ALLOWED = 72  # steps: of a short stage a share is too little to try anything
+LOSS = "loss"  # the one measure of which less is better
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which steps are taken again.
+
+    Attributes:
+        begin: the step of the checkpoint.
+        part: up to this step they are taken once, at the rate as it was; from there on at every rate.
+        stop: the step to end at.
+        compare: from this step on they are compared.
+        allowed: how many steps may be taken in all.
+    """
+
+    begin: int
+    part: int
+    stop: int
+    compare: int
+    allowed: int
+
+    @property
+    def cost(self) -> int:
+        """How many steps are taken in all."""
+        return self.part - self.begin + len(FACTORS) * (self.stop - self.part)
+
+
+def plan_trial(begin: int, trouble: Trouble, gates: GatesConfig, steps: int) -> Plan | None:
+    """The longest trial that costs no more than its share of a stage's steps; None where none is worth it.
+
+    Where the onset is far from the checkpoint, the way there is taken but once: rates part at the onset.
+    """
+    allowed, known = max(LEAST_ALLOWED, round(gates.trial_share * steps)), trouble.step - trouble.onset
+
+    def beyond(part: int) -> int:
+        spare = (allowed - (part - begin)) // len(FACTORS) - (trouble.onset - part)
+        return min(known, gates.trial_steps, spare)
+
+    part = max((begin, trouble.onset), key=beyond)
+    if beyond(part) < min(known, LEAST_BEYOND):
+        return None
+    stop = trouble.onset + beyond(part)
+    return Plan(begin, part, stop, stop - max(1, round(beyond(part) * COMPARED)), allowed)
 
 
 @dataclass(frozen=True)
 class Trials:
-    """What was made of the steps that went wrong.
+    """What became of the steps that went wrong, over the last of them; of every series, less is better.
 
     Attributes:
-        as_it_was: mean loss over the last of these steps, from the history.
-        losses: rate factor -> the same when they are taken anew; infinite where a step was not finite or
-            found no room.
+        as_it_was: the measure at each step, from the history.
+        again: rate factor -> the same where they are taken anew; infinite where a step was not finite. Empty
+            where nothing could be tried.
+        before: the mean of the measure before the onset, None where it is not known.
+        measure: its name; where more is better, the series hold it with its sign turned.
+        plan: which steps were taken, None where none could be.
     """
 
-    as_it_was: float
-    losses: dict[float, float]
+    as_it_was: Sequence[float]
+    again: dict[float, Sequence[float]]
+    before: float | None = None
+    measure: str = LOSS
+    plan: Plan | None = None
 
-    def passed(self, gain: float) -> bool:
+    def passed(self, share: float) -> bool:
         """Whether all is well with nothing changed: what went wrong was neither the rate nor the batches."""
-        return _gains(self.losses.get(1.0, self.as_it_was), self.as_it_was, gain)
+        if 1.0 not in self.again:
+            return False
+        least = least_gain(self.as_it_was, share, self.before)
+        return gain_over(self.as_it_was, self.again[1.0]).is_sure(least)
 
-    def best(self, gain: float) -> float | None:
-        """The factor that gains a share of the old rate's loss, or None: the rate is not to blame."""
-        lower = {factor: loss for factor, loss in self.losses.items() if factor < 1}
-        factor = min(lower, key=lower.__getitem__)
-        return factor if _gains(lower[factor], self.losses.get(1.0, self.as_it_was), gain) else None
+    def best(self, share: float) -> float | None:
+        """The lower rate that does best, None where none is surely better than the old rate, by enough."""
+        control = self.again.get(1.0, ())
+        least = least_gain(control, share, self.before)
+        better = {
+            factor: fmean(series)
+            for factor, series in self.again.items()
+            if factor < 1 and gain_over(control, series).is_sure(least)
+        }
+        return min(better, key=better.__getitem__, default=None)
 
-    def numbers(self) -> dict[str, float | None]:
-        """For the record."""
-        tried = {f"loss at rate x {factor:.3g}": loss for factor, loss in self.losses.items()}
-        return {"loss as it was": self.as_it_was, **tried}
+    def numbers(self, share: float) -> dict[str, float | None]:
+        """For the record: means, what had to be gained and how sure it is, and what it cost."""
+        sign, control = sign_of(self.measure), self.again.get(1.0, ())
+        told: dict[str, float | None] = {f"{self.measure} as it was": sign * _mean(self.as_it_was)}
+        for factor, series in self.again.items():
+            told[f"{self.measure} at rate x {factor:.3g}"] = sign * _mean(series)
+            if factor < 1:
+                told[f"standard error at rate x {factor:.3g}"] = gain_over(control, series).error
+        if self.again:
+            told["gain asked for"] = least_gain(control, share, self.before)
+        return told | {"steps tried": self.plan.cost if self.plan and self.again else 0}
 
 
-def _gains(loss: float, over: float, gain: float) -> bool:
-    return loss < over - gain * abs(over) if math.isfinite(over) else math.isfinite(loss)
+def sign_of(measure: str) -> float:
+    """What turns a measure into one of which less is better."""
+    return 1.0 if measure == LOSS else -1.0
 
 
-def try_rates(
-    stage: Stage,
-    untrained: nn.Module,
-    folder: StageFolder,
-    config: Config,
-    start: Path | None,
-    onset: int,
-    stop: int,
-    asked: Callable[[], str] = never,
-) -> Trials:
-    """Take the steps from a checkpoint to `stop` again, at the rate as it was and lower ones, on copies.
-
-    Args:
-        stage: that went wrong; its live model is left alone.
-        untrained: a model before its first step, for where there is no checkpoint.
-        folder: of the stage.
-        config: of the run.
-        start: a whole checkpoint, or None for the beginning.
-        onset: the step at which it began to go wrong, not before `start`: losses are compared beyond it.
-        stop: the step to end at; the history reaches it.
-        asked: why to leave before that, "" to go on.
-
-    Raises:
-        Interrupted: it was asked to leave.
-    """
-    begin = checkpoint_step(start)
-    count = max(1, round((stop - onset) * COMPARED))
-    had = [
-        row["loss"] for row in read_history(folder.history_path).rows if stop - count <= step_of(row) < stop
-    ]
-    known = [float(loss) for loss in had if isinstance(loss, int | float)]
-    replayed = {}
-    for factor in FACTORS:
-        adjustments = Adjustments.read(folder).and_then(Adjustment(begin, factor))
-        losses: list[float] = []
-        try:
-            replay(replace(stage, model=untrained), folder, config, start, stop, adjustments, losses, asked)
-        except TrainingError:
-            losses = [float("inf")]
-        replayed[factor] = fmean(losses[-count:])
-    return Trials(fmean(known) if known else float("inf"), replayed)
+def _mean(series: Sequence[float]) -> float:
+    return fmean(series) if series else float("nan")

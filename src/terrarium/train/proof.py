@@ -22,7 +22,7 @@ from terrarium.run.survey import list_checkpoints
 from terrarium.run.verify import judge
 from terrarium.train.adjustments import Adjustments
 from terrarium.train.interruption import Interrupted, never
-from terrarium.train.loop import train_step
+from terrarium.train.loop import Row, train_step
 from terrarium.train.probe import probe_loss
 from terrarium.train.stages import Stage
 from terrarium.train.state import TrainState
@@ -115,7 +115,6 @@ def replay(
     start: Path | None,
     stop: int,
     adjustments: Adjustments | None = None,
-    losses: list[float] | None = None,
     asked: Callable[[], str] = never,
 ) -> TrainState:
     """Take the steps from a checkpoint to `stop` once more, on a copy; nothing is written.
@@ -127,7 +126,6 @@ def replay(
         start: a whole checkpoint; None to begin with the stage's model as it is, at step 0.
         stop: the step to end at.
         adjustments: in force; those of the folder by default.
-        losses: gets the loss of each step.
         asked: why to leave before the end, "" to go on.
 
     Raises:
@@ -136,14 +134,32 @@ def replay(
     """
     in_force = Adjustments.read(folder) if adjustments is None else adjustments
     state = _load(stage, folder, start)
+    take_steps(state, stage, config, stop, in_force, asked=asked)
+    return state
+
+
+def take_steps(
+    state: TrainState,
+    stage: Stage,
+    config: Config,
+    stop: int,
+    adjustments: Adjustments,
+    rows: list[Row] | None = None,
+    asked: Callable[[], str] = never,
+) -> None:
+    """Take the steps of a state up to `stop`; `rows` gets what each of them would leave in the history.
+
+    Raises:
+        TrainingError: a step is not finite; it was not taken.
+        Interrupted: it was asked to leave.
+    """
     while state.step < stop:
         if why := asked():
             raise Interrupted(f"{why} while steps of {stage.name} were taken again: nothing was decided")
-        batch = stage.batches.batch(in_force.batch_of(state.step))
-        row = train_step(state, stage, stage.to_inputs(batch), config, in_force)
-        if losses is not None:
-            losses.append(float(row["loss"] or 0.0))
-    return state
+        batch = stage.batches.batch(adjustments.batch_of(state.step))
+        row = train_step(state, stage, stage.to_inputs(batch), config, adjustments)
+        if rows is not None:
+            rows.append(row)
 
 
 def _load(stage: Stage, folder: StageFolder, path: Path | None) -> TrainState:
