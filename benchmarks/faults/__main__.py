@@ -24,7 +24,7 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "benchmarks"), *(str(ROOT / "tests" / part) for part in ("", "run", "healing"))]
 
-from faults import damage, damaged_logs, hostile, logs, saving, small_disk, training  # noqa: E402
+from faults import damage, damaged_logs, hostile, lives, logs, saving, slow_saves, small_disk, training  # noqa: E402
 from faults.fault import Fault, Outcome  # noqa: E402
 
 FAULTS: tuple[Fault, ...] = (
@@ -33,27 +33,22 @@ FAULTS: tuple[Fault, ...] = (
     *small_disk.FAULTS,
     *hostile.FAULTS,
     *damaged_logs.FAULTS,
+    *lives.FAULTS,
+    *slow_saves.FAULTS,
     *training.FAULTS,
     *logs.FAULTS,
 )
 NOT_YET = {
     1: "all ranks save one path",
-    15: "slow disk",
-    16: "the writer dies",
-    17: "exit before the flush",
     23: "random state lost",
     24: "loader position lost",
     32: "frozen parameters",
-    38: "a loader that hangs, live",
-    39: "alive but stuck",
     42: "memory leak",
-    48: "retries exhausted",
     49: "evaluated in the wrong mode",
     50: "one seed for all ranks",
 }
-"""Of the catalogue, not in this suite. The ranks come with many processes. 15 to 17, 39 and 48 are
-tried in `tests/`; 23 and 24 can't happen, since randomness and batches are functions of the step; 32, 42 and
-49 nobody looks for yet."""
+"""Of the catalogue, not in this suite. The ranks come with many processes. 23 and 24 can't happen,
+since randomness and batches are functions of the step; 32, 42 and 49 nobody looks for yet."""
 
 
 @click.command()

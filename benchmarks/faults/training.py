@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -12,12 +10,10 @@ from healing_samples import OneClipOnly, Ward, poisoned
 
 from faults.fault import Fault, Outcome
 from terrarium.errors import CheckpointError, HealthError
-from terrarium.run.checkpoint import list_checkpoints, newest_valid
+from terrarium.run.checkpoint import list_checkpoints
 from terrarium.train.adjustments import Adjustments
-from terrarium.train.interruption import Interrupted
-from terrarium.train.loop import train_stage
 from terrarium.train.proof import prove_replay
-from tiny_training import Crash, crash_after, tensor_bytes, terminate_after, timeless
+from tiny_training import timeless
 from tiny_world import store_footage
 
 STEPS = 200
@@ -63,47 +59,6 @@ def no_room(folder: Path, seed: int) -> Outcome:
     return Outcome(halved, len(timeless(ill.folder)) == 6)
 
 
-def stopped(number: signal.Signals) -> Callable[[Path, int], Outcome]:
-    """Asked to leave in a step: it finishes the step, saves, and goes on later as if nothing had been."""
-
-    def inject(folder: Path, seed: int) -> Outcome:
-        asked, alone = ward(folder / "a", seed, "steps=30"), ward(folder / "b", seed, "steps=30")
-        try:
-            train_stage(asked.stage, asked.folder, asked.config, terminate_after(17, number))
-        except Interrupted as left:
-            seen = "saved" in str(left)
-        else:
-            return Outcome(False, False)
-        newest, _ = newest_valid(asked.folder)
-        kept = newest is not None and newest.name.endswith("_17")
-        return Outcome(seen, kept and resumes(asked, alone))
-
-    return inject
-
-
-def resumes(broken: Ward, alone: Ward) -> bool:
-    """Whether it ends as the one that was left alone, bit for bit."""
-    stage = alone.stage
-    untrained = {name: tensor.clone() for name, tensor in stage.model.state_dict().items()}
-    train_stage(stage, alone.folder, alone.config, alone.told)
-    stage.model.load_state_dict(untrained)
-    train_stage(stage, broken.folder, broken.config, broken.told)
-    last = "video_tokenizer_step_30/"
-    mine = {name: blob for name, blob in tensor_bytes(broken.folder).items() if name.startswith(last)}
-    theirs = {name: blob for name, blob in tensor_bytes(alone.folder).items() if name.startswith(last)}
-    return timeless(broken.folder) == timeless(alone.folder) and mine == theirs and bool(mine)
-
-
-def crashed(folder: Path, seed: int) -> Outcome:
-    """Gone without a word in the midst of a step: only steps since the last checkpoint are taken anew."""
-    gone, alone = ward(folder / "a", seed, "steps=30"), ward(folder / "b", seed, "steps=30")
-    try:
-        train_stage(gone.stage, gone.folder, gone.config, crash_after(27))
-    except Crash:
-        return Outcome(True, resumes(gone, alone))
-    return Outcome(False, False)
-
-
 def wrong_model(folder: Path, seed: int) -> Outcome:
     """Resumed with another width: refused before training."""
     ill = ward(folder / "a", seed, "steps=20")
@@ -128,9 +83,6 @@ def well(folder: Path, seed: int) -> Outcome:
 
 
 FAULTS = (
-    Fault(3, "training crashes", crashed),
-    Fault(5, "SIGTERM in a step", stopped(signal.SIGTERM)),
-    Fault(6, "SIGINT in a step", stopped(signal.SIGINT)),
     Fault(20, "resumed with another width", wrong_model),
     Fault(26, "learning rate x 500, treated", rate_too_high),
     Fault(30, "a batch that is not finite, treated", nan_batch),

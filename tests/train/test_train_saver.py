@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -60,6 +61,34 @@ def test_training_goes_on_while_a_thread_writes(folder: StageFolder, monkeypatch
     assert saver.saves == 2
     assert saver.writer_seconds > 0
     assert saver.blocked_seconds > 0
+
+
+def test_a_disk_that_is_slower_than_training_is_told_once(
+    folder: StageFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(*_: object) -> Path:
+        time.sleep(0.1)
+        return folder.path
+
+    monkeypatch.setattr(saver_module, "commit", slow)
+    monkeypatch.setattr(saver_module, "LEAST_BACKLOG", 0.05)
+    told: list[str] = []
+    with Saver(folder, keep=3, patience=1, say=told.append) as saver:
+        for step in (1, 2, 3):
+            saver.save(snapshot(step))
+        saver.finish()
+    assert [line[:36] for line in told] == ["the disk is slower than training: a "]
+
+
+def test_a_writer_that_dies_of_anything_is_told(folder: StageFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dying(*_: object) -> Path:
+        raise MemoryError("no room")
+
+    monkeypatch.setattr(saver_module, "commit", dying)
+    with Saver(folder, keep=3, patience=9, say=print) as saver:
+        saver.save(snapshot(1))
+        with pytest.raises(CheckpointError, match="its writer died: MemoryError"):
+            saver.finish()
 
 
 def failing(times: int) -> Callable[..., Path]:

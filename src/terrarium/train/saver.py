@@ -22,6 +22,8 @@ from terrarium.errors import CheckpointError, RefusedStateError
 from terrarium.run.checkpoint import commit_checkpoint
 from terrarium.run.folder import StageFolder
 
+BACKLOG, LEAST_BACKLOG = 0.1, 0.5  # of the time since the save before, and seconds: a shorter wait is no news
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -58,6 +60,7 @@ class Saver:
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._pending: Future[Path] | None = None
         self._failed_in_a_row = 0
+        self._begun, self._told_backlog = time.monotonic(), False
         self.saves = 0
         self.blocked_seconds = self.writer_seconds = 0.0
 
@@ -79,6 +82,8 @@ class Saver:
         """
         began = time.monotonic()
         self._collect()
+        self._tell_backlog(time.monotonic() - began, began - self._begun)
+        self._begun = time.monotonic()
         self._pending = self._thread.submit(self._write, take())
         self.blocked_seconds += time.monotonic() - began
 
@@ -103,6 +108,15 @@ class Saver:
         self._collect()
         self.blocked_seconds += time.monotonic() - began
 
+    def _tell_backlog(self, waited: float, trained: float) -> None:
+        """Say once that saving takes longer than the steps between two saves."""
+        if waited > max(LEAST_BACKLOG, BACKLOG * trained) and not self._told_backlog:
+            self._told_backlog = True
+            self._say(
+                f"the disk is slower than training: a save was due while the one before was still being "
+                f"written: training waited for {waited:.1f} s. Raise checkpoint_every, or use another disk"
+            )
+
     def _collect(self) -> None:
         pending, self._pending = self._pending, None
         if pending is None:
@@ -116,6 +130,11 @@ class Saver:
             if self._failed_in_a_row >= self._patience:
                 raise
             self._say(f"{error}. Training goes on; {self._patience - self._failed_in_a_row} more may fail")
+        except Exception as error:  # not the disk: the writer itself
+            raise CheckpointError(
+                f"a checkpoint was not saved, for its writer died: {error!r}",
+                "Earlier checkpoints are untouched; resume from them",
+            ) from error
         else:
             self.saves += 1
             self._failed_in_a_row = 0
