@@ -34,7 +34,7 @@ from terrarium.train.stages import (
 from tiny_world import tiny_config
 
 CPU = torch.device("cpu")
-CLOCKS = ("runtime", "frames_per_second")
+CLOCKS = ("runtime", "frames_per_second", "process_memory", "memory_left")
 
 
 class Told(ConsoleProgress):

@@ -31,7 +31,7 @@ NAME = "smoke.json"
 STEPS = 24  # of each stage: a checkpoint in the middle, and one at the end
 FRAMES = 600
 LONG_RUN = 1000  # steps of all stages together: a shorter run is its own trial
-CLOCKS = ("runtime", "frames_per_second")
+CLOCKS = ("runtime", "frames_per_second", "process_memory", "memory_left")  # what the machine decides
 WATCHED_EVERY = 0.05  # seconds
 
 

@@ -54,6 +54,17 @@ def test_a_healthy_stage_is_only_looked_at(footage: Dataset, tmp_path: Path) -> 
     assert tensor_bytes(watched.folder) == tensor_bytes(alone.folder)
 
 
+def test_parameters_that_stay_what_they_were_are_named(footage: Dataset, tmp_path: Path) -> None:
+    ward = Ward(tmp_path / "run", footage, "steps=40")
+    name = max(dict(ward.stage.model.named_parameters()), key=len)
+    ward.stage.model.get_parameter(name).requires_grad_(False)
+    ward.train()
+    noted = json.loads((ward.folder.path / "parameters.json").read_text())
+    assert noted["unmoved"] == [name]
+    assert [line for line in ward.told.lines if name in line], "told, once"
+    assert {row["verdict"] for row in ward.decisions("continue")} == {"watch"}
+
+
 def test_a_rate_that_is_too_high_is_found_tried_and_lowered(footage: Dataset, tmp_path: Path) -> None:
     ward = Ward(tmp_path / "run", footage, "steps=200", "learning_rate=1")
     ward.train()

@@ -11,14 +11,23 @@ import loss_laws
 import numpy as np
 from PIL import Image
 
-from patients import codes, gradients, pace, painters, rates, scenes
+from patients import codes, gradients, memory, pace, painters, rates, scenes
 from patients.courses import Maker
-from terrarium.doctor.evidence import Checkpoint, Evidence, Kind, Liveness, Picture, Plan, StageEvidence
+from terrarium.doctor.evidence import (
+    Checkpoint,
+    Evidence,
+    Kind,
+    Liveness,
+    Picture,
+    Plan,
+    StageEvidence,
+    Unmoved,
+)
 from terrarium.doctor.history import History
 from terrarium.doctor.looks import pair
 
-SICK: dict[str, dict[str, Maker]] = codes.SICK | rates.SICK | gradients.SICK | pace.SICK
-HEALTHY: dict[str, Maker] = codes.HEALTHY | rates.HEALTHY | gradients.HEALTHY | pace.HEALTHY
+SICK: dict[str, dict[str, Maker]] = codes.SICK | rates.SICK | gradients.SICK | pace.SICK | memory.SICK
+HEALTHY: dict[str, Maker] = codes.HEALTHY | rates.HEALTHY | gradients.HEALTHY | pace.HEALTHY | memory.HEALTHY
 FLAWS = {
     "checkpoint-empty": "empty",
     "checkpoint-damaged": "damaged",
@@ -48,6 +57,9 @@ def sick(code: str, seed: int) -> Iterator[Evidence]:
         yield replace(alone(trained(400, 1000)), liveness=Liveness(False, "lock-free"))
     if code == "upstream-unsound":
         yield built_on(trained(2000, 2000, still=True))
+    if code == "parameters-frozen":
+        yield alone(compared(500, ("encoder.weight", "encoder.bias"), 0.3))
+        yield alone(compared(20, tuple(f"layers.{place}.weight" for place in range(9)), 0.9))
 
 
 def healthy(code: str, seed: int) -> Iterator[Evidence]:
@@ -65,6 +77,9 @@ def healthy(code: str, seed: int) -> Iterator[Evidence]:
         yield replace(alone(trained(400, 1000)), liveness=Liveness(True, "lock-held", 1.0))
     if code == "upstream-unsound":
         yield built_on(trained(2000, 2000))
+    if code == "parameters-frozen":
+        yield alone(compared(500, (), 0.0))
+        yield alone(compared(1, ("behind.an.output.of.zeros",), 0.5))
 
 
 def alone(stage: StageEvidence) -> Evidence:
@@ -93,6 +108,12 @@ def saved(flaws: tuple[str, ...]) -> StageEvidence:
         for place, flaw in enumerate(flaws)
     )
     return StageEvidence("dynamics", Kind.TREE, checkpoints=checkpoints)
+
+
+def compared(step: int, names: tuple[str, ...], share: float) -> StageEvidence:
+    """A stage whose parameters were compared with what they had been."""
+    noted = Unmoved("dynamics/parameters.json", step, names, share)
+    return replace(trained(500, 500), name="dynamics", unmoved=noted)
 
 
 @cache

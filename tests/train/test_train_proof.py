@@ -8,8 +8,10 @@ import pytest
 import safetensors.torch
 
 from terrarium.data.dataset import Dataset
+from terrarium.errors import TrainingError
 from terrarium.run.checkpoint import commit_checkpoint, list_checkpoints, read_files, read_state
 from terrarium.run.folder import STAGES, StageFolder
+from terrarium.train.probe import probe_loss
 from terrarium.train.proof import Proof, prove_probe, prove_replay, replay
 from tiny_training import make_folder, make_stage, train
 from tiny_world import tiny_config
@@ -98,3 +100,10 @@ def test_a_replay_leaves_the_stage_and_the_folder_alone(footage: Dataset, tmp_pa
     assert state.step == 6
     assert {path: path.read_bytes() for path in folder.path.rglob("*") if path.is_file()} == before
     assert all(tensor.equal(weights[name]) for name, tensor in stage.model.state_dict().items())
+
+
+def test_an_average_that_was_left_in_training_mode_is_not_asked(footage: Dataset, tmp_path: Path) -> None:
+    stage = make_stage("latent_actions", footage, tmp_path, tiny_config())
+    with pytest.raises(TrainingError, match="left in training mode"):
+        probe_loss(stage.model.train(), stage, tiny_config())
+    assert probe_loss(stage.model.eval(), stage, tiny_config()) < 1e9

@@ -171,6 +171,23 @@ class Picture:
     pairs: tuple[Pair, ...] = ()
 
 
+@dataclass(frozen=True)
+class Unmoved:
+    """Parameters that are, bit for bit, what they were before the first step.
+
+    Attributes:
+        source: the file that says it, relative to what was examined.
+        step: at which they were compared.
+        names: of the parameters, from files: to be escaped when shown.
+        share: of all numbers of the model, 0 to 1.
+    """
+
+    source: str
+    step: int
+    names: tuple[str, ...]
+    share: float
+
+
 @dataclass(frozen=True, eq=False)
 class StageEvidence:
     """What one stage left behind; parts that are missing are empty or None.
@@ -185,6 +202,7 @@ class StageEvidence:
         discarded: reason -> number of rows that resumes took back, where the run says.
         checkpoints: by rising step.
         pictures: by subject and rising step.
+        unmoved: parameters that training did not move; None where nobody noted it.
     """
 
     name: str
@@ -196,6 +214,7 @@ class StageEvidence:
     discarded: dict[str, int] = field(default_factory=dict)
     checkpoints: tuple[Checkpoint, ...] = ()
     pictures: tuple[Picture, ...] = ()
+    unmoved: Unmoved | None = None
 
     def series(self, column: str) -> tuple[FloatArray, FloatArray]:
         """(steps, finite values) [N] of one column: see `History.series`; empty where there is none."""

@@ -95,6 +95,7 @@ ORDER_OF_ACTIONS = (
     # then what removes causes,
     "check-data",
     "check-labels-and-loss",
+    "thaw-parameters",
     "lower-learning-rate",
     "raise-learning-rate",
     "add-warmup",
@@ -108,6 +109,7 @@ ORDER_OF_ACTIONS = (
     "divide-by-accumulation",
     "check-device",
     "check-loader",
+    "find-the-leak",
     # then the way on, and what proves it.
     "smoke-test",
     "resume-before-onset",

@@ -18,6 +18,8 @@ COMMON_COLUMNS = (
     "learning_rate",
     "grad_norm",
     "frames_per_second",
+    "process_memory",
+    "memory_left",
     "device_use",
 )
 """Columns that every stage logs; all others are the stage's own measures."""

@@ -33,7 +33,7 @@ FAMILIES = {
     "grad_norm": ("gradient-",),
     "speed": ("throughput-", "run-"),
 }
-ELSEWHERE = ("actions-", "codebook-", "throughput-", "run-", "picture-", "checkpoint-")
+ELSEWHERE = ("actions-", "codebook-", "throughput-", "run-", "memory-", "picture-", "checkpoint-")
 
 
 def stage_plots(

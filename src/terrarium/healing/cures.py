@@ -22,6 +22,7 @@ MEASURES: dict[str, str | None] = {
     "learning-rate-zero": None,
     "learning-rate-not-applied": None,
     "gradient-vanishing": None,
+    "parameters-frozen": None,
 }
 """Code -> the column of the history by which cures of it are tried; None where training can do nothing."""
 

@@ -6,12 +6,14 @@ import copy
 from collections.abc import Callable
 
 from terrarium.config import Config
+from terrarium.doctor.detectors.movement import LEAST_STEPS
 from terrarium.doctor.examine import Diagnosis, examine
 from terrarium.doctor.finding import Verdict
 from terrarium.doctor.readers.run_folder import read_training
 from terrarium.errors import HealthError, OutOfMemoryError, TrainingError
 from terrarium.healing.cures import MEASURES, first_signs, illness, onset
 from terrarium.healing.decisions import Decision, Trouble, What, cures_tried, tries_of, write_down
+from terrarium.healing.movement import note_unmoved
 from terrarium.healing.retake import bad_in_a_row, try_rates
 from terrarium.healing.treatments import LOWER, begin_anew, believe, cut_batches, lower_rate, pass_over, stop
 from terrarium.healing.trial import LOSS
@@ -46,6 +48,7 @@ class DoctorGate:
         self._stage, self._folder, self._config = stage, folder, config
         self._heal, self._say = heal, say
         self._untrained = copy.deepcopy(stage.model)
+        self._told_unmoved: list[str] = []
 
     def ask(self, step: int, *, last: bool, asked: Callable[[], str] = never) -> Adjustment | None:
         """After so many steps: None to go on, or where to go back to and what to change.
@@ -56,6 +59,7 @@ class DoctorGate:
         """
         if step % self._stage.config.gate_every and not last:
             return None
+        self._note_unmoved(step)
         diagnosis = examine(read_training(self._folder.path.parent, self._stage.name))
         verdict = diagnosis.stages[self._stage.name]
         if verdict is Verdict.UNKNOWN:
@@ -155,6 +159,15 @@ class DoctorGate:
         )
         what = f"{self._stage.name} is critical at step {trouble.step}: {trouble.code or 'unknown'}, {reason}"
         return HealthError(what, f"{best}. Read the report, or go on with --no-gates.")
+
+    def _note_unmoved(self, step: int) -> None:
+        unmoved = note_unmoved(self._untrained, self._stage.model, self._folder, step)
+        if step >= LEAST_STEPS and unmoved and unmoved != self._told_unmoved:
+            self._told_unmoved = unmoved
+            self._say(
+                f"{self._stage.name}: {len(unmoved)} parameters are what they were before the first step: "
+                f"{', '.join(unmoved[:5])}{', ...' if len(unmoved) > 5 else ''}"
+            )
 
     def _keep_what_came_before(self, diagnosis: Diagnosis) -> None:
         signs = first_signs(diagnosis)

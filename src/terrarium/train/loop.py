@@ -23,6 +23,7 @@ from terrarium.run.history import History
 from terrarium.train.adjustments import UNCHANGED, Adjustment, Adjustments, set_back
 from terrarium.train.gate import Gate, OpenGate
 from terrarium.train.interruption import Interrupted, Interruption
+from terrarium.train.memory import memory_of
 from terrarium.train.optimizer import learning_rate_at, set_learning_rate
 from terrarium.train.overhead import Overhead
 from terrarium.train.pictures import save_picture
@@ -110,6 +111,7 @@ def _train(
                     keep(state, stage, config, history, saver, progress)
                     raise _SetBack(gate.answer(refusal, state.step)) from refusal
                 row["runtime"] = round(first_runtime + time.monotonic() - began, 3)
+                row |= memory_of(next(stage.model.parameters()).device)
                 with overhead.of("history"):
                     history.append(row)
                 watchdog.stepped()

@@ -6,11 +6,27 @@ import torch
 from torch import nn
 
 from terrarium.config import Config
+from terrarium.errors import TrainingError
 from terrarium.train.precision import autocast
 from terrarium.train.stages import Stage
 from terrarium.train.state import seed_step
 
 PROBE_BATCH = 0
+
+
+def refuse_training_mode(model: nn.Module, stage: str) -> None:
+    """Refuse to look at a model that was left in training mode: its dropout and its statistics are others.
+
+    Raises:
+        TrainingError: some of its modules are in training mode; they are named.
+    """
+    left = [name or "all of it" for name, module in model.named_modules() if module.training]
+    if left:
+        raise TrainingError(
+            f"{stage}: the averaged model was left in training mode ({', '.join(left[:3])}): what it draws "
+            "and scores is not what play will see",
+            "Look for a call of train() in what draws or evaluates, and resume",
+        )
 
 
 @torch.no_grad()
@@ -21,7 +37,11 @@ def probe_loss(model: nn.Module, stage: Stage, config: Config) -> float:
         model: in evaluation mode, as the average is.
         stage: whose first batch is the probe.
         config: of the run.
+
+    Raises:
+        TrainingError: a part of it is in training mode.
     """
+    refuse_training_mode(model, stage.name)
     seed_step(config.seed, f"{stage.name}/probe", PROBE_BATCH)
     inputs = stage.to_inputs(stage.batches.batch(PROBE_BATCH))
     with autocast(inputs[0].device, config):

@@ -32,6 +32,8 @@ from terrarium.doctor.detectors.loss_spikes import loss_spike
 from terrarium.doctor.detectors.loss_trend import loss_diverging, loss_drifting_up
 from terrarium.doctor.detectors.loss_unit import loss_unit
 from terrarium.doctor.detectors.loss_values import loss_constant, loss_not_finite
+from terrarium.doctor.detectors.memory import memory_growing
+from terrarium.doctor.detectors.movement import parameters_frozen
 from terrarium.doctor.detectors.overfitting import overfitting
 from terrarium.doctor.detectors.pictures import (
     picture_blocks,
@@ -84,7 +86,9 @@ STAGE_DETECTORS: tuple[StageDetector, ...] = (
     loss_spike,
     loss_unit,
     loss_worse_than_chance,
+    memory_growing,
     overfitting,
+    parameters_frozen,
     picture_blocks,
     picture_blurred,
     picture_flat,

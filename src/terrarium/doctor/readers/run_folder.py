@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-from terrarium.doctor.evidence import Evidence, Kind, Liveness, Missing, Plan, StageEvidence
+from terrarium.doctor.evidence import Evidence, Kind, Liveness, Missing, Plan, StageEvidence, Unmoved
 from terrarium.doctor.history import History
 from terrarium.doctor.json_files import JsonObject, mapping, number, read_object, why
 from terrarium.doctor.readers import absences
@@ -22,6 +22,8 @@ MOST_OTHER_STAGES = 8
 MARKS_OF_A_STAGE = ("history.jsonl", "checkpoints", "visualizations")
 HISTORY = "history.jsonl"
 ADJUSTMENTS = "adjustments.json"
+PARAMETERS = "parameters.json"
+MOST_NAMES = 1000
 
 
 def read_run(path: Path, only: str | None = None, asked: tuple[Source, ...] = ()) -> Evidence:
@@ -60,7 +62,8 @@ def read_training(path: Path, name: str) -> Evidence:
     config = _object(path / name / "config.json", "configuration", gaps, stage=name)
     history = _history(path / name / HISTORY, gaps)
     plan = _changed(plan_of(name, _sources(name, config, run)), path / name)
-    stage = StageEvidence(name, Kind.RUN, f"{name}/{HISTORY}", config, plan, history)
+    unmoved = _unmoved(path / name)
+    stage = StageEvidence(name, Kind.RUN, f"{name}/{HISTORY}", config, plan, history, unmoved=unmoved)
     alive = Liveness(alive=True, how="lock-held")  # whoever asks is training
     return Evidence(path, Kind.RUN, run, {name: stage}, {}, alive, tuple(gaps))
 
@@ -79,6 +82,16 @@ def _changed(plan: Plan, stage_path: Path) -> Plan:
     ]
     factor = math.prod(each for each in factors if each is not None and each > 0)
     return plan if plan.learning_rate is None else replace(plan, learning_rate=plan.learning_rate * factor)
+
+
+def _unmoved(stage_path: Path) -> Unmoved | None:
+    """What a gate noted about parameters that stay what they were; None where none did."""
+    noted = read_object(stage_path / PARAMETERS)[0]
+    names, share, step = noted.get("unmoved"), number(noted.get("share")), number(noted.get("step"))
+    if not isinstance(names, list) or share is None or step is None:
+        return None
+    named = tuple(str(name) for name in names[:MOST_NAMES])
+    return Unmoved(f"{stage_path.name}/{PARAMETERS}", int(step), named, min(1.0, max(0.0, share)))
 
 
 def _object(path: Path, what: str, gaps: list[Missing], stage: str | None = None) -> JsonObject:
@@ -123,6 +136,7 @@ def _stage(path: Path, run: JsonObject, asked: tuple[Source, ...], gaps: list[Mi
         discarded,
         checkpoints,
         pictures,
+        _unmoved(path),
     )
     gaps += [*absences.of_stage(stage, path), *unseen, *(replace(gap, stage=name) for gap in unread)]
     return stage
