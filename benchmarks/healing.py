@@ -1,104 +1,52 @@
 """Whether a stage that falls ill is seen, set back, changed, and ends healthy: one command, one table.
 
-    python benchmarks/healing.py RUN [--case NAME...]
+    python benchmarks/healing.py RUN [--case NAME...] [--no-heal] [--keep FOLDER]
 
-RUN is a finished run; nothing in it is changed. Its stages are trained anew in a temporary folder, on its
-footage and its other stages, each with something broken and with the gates of `terrarium train`. "Lost" are
-steps that were taken back; "ends at" is the mean loss of the last fifth of the steps, beside the run's own.
+RUN is a finished run; nothing in it is changed. Each case is `terrarium train` on a copy of it in which one
+stage is missing, and is broken while it is trained anew. "Lost" are steps that were taken back, "tried" those
+that went into trials; "ends at" is the mean loss of the last fifth of the steps, beside the run's own. Exits
+with 1 where a case that is ill did not end healthy (with --no-heal: did not stop with the report), or lost a
+tenth of its steps. With --keep the copies stay, and the same command goes on where it was stopped (Ctrl-C).
 """
 
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
+from unittest.mock import patch
 
 import click
-import torch
+from click.testing import CliRunner
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from broken_stages import Break, bad_batch, broken_weights, dead_encoder, nothing
+from terrarium import pipeline
+from terrarium.cli import main as terrarium
 from terrarium.config import Config, override
 from terrarium.doctor.examine import examine
 from terrarium.doctor.readers.run_folder import read_training
 from terrarium.errors import TerrariumError
 from terrarium.evaluate import open_footage
-from terrarium.healing import DoctorGate
 from terrarium.healing.decisions import cures_tried
-from terrarium.models.build import run_config
-from terrarium.models.device import choose_device
-from terrarium.pipeline import build_stage
-from terrarium.progress import ConsoleProgress
-from terrarium.run.folder import RunFolder, StageFolder, write_json
+from terrarium.models.build import run_config, trained_checkpoint
+from terrarium.run.folder import STAGES, RunFolder, StageFolder, write_json
 from terrarium.run.history import read_history
-from terrarium.train.loop import train_stage
+from terrarium.train.proof import Proof, note_proof
 from terrarium.train.stages import Stage
 
 AT = 0.45  # of the steps: where something is broken in the midst of training
-Break = Callable[[Stage, int], Stage]
-
-
-def nothing(stage: Stage, _at: int) -> Stage:
-    """A healthy stage, for comparison."""
-    return stage
-
-
-def bad_batch(stage: Stage, at: int) -> Stage:
-    """The inputs of one batch are not finite, whenever it is drawn."""
-    ill = stage.batches.batch(at)
-
-    def to_inputs(drawn: Any) -> tuple[torch.Tensor, ...]:
-        inputs = stage.to_inputs(drawn)
-        same = all((a == b).all() for a, b in zip(vars(drawn).values(), vars(ill).values(), strict=True))
-        return tuple(part * float("nan") if same and part.is_floating_point() else part for part in inputs)
-
-    return replace(stage, to_inputs=to_inputs)
-
-
-def broken_weights(stage: Stage, at: int) -> Stage:
-    """Once, half of the live weights are overwritten by noise: a spike that stays."""
-    calls = {"left": at}
-
-    def to_inputs(drawn: Any) -> tuple[torch.Tensor, ...]:
-        calls["left"] -= 1
-        if calls["left"] == 0:
-            spoil(stage.model, every=2)
-        return stage.to_inputs(drawn)
-
-    return replace(stage, to_inputs=to_inputs)
-
-
-@torch.no_grad()
-def spoil(model: torch.nn.Module, every: int) -> None:
-    """Overwrite every so manyth weight matrix by noise five times as large."""
-    generator = torch.Generator().manual_seed(0)
-    matrices = [parameter for parameter in model.parameters() if parameter.ndim >= 2]
-    for parameter in matrices[::every]:
-        noise = torch.randn(parameter.shape, generator=generator).to(parameter.device)
-        parameter.copy_(noise * 5 * parameter.std())
-
-
-def dead_encoder(stage: Stage, at: int) -> Stage:
-    """Once, the encoder's last weights become zero: every change gets the same code."""
-    calls = {"left": at}
-
-    @torch.no_grad()
-    def to_inputs(drawn: Any) -> tuple[torch.Tensor, ...]:
-        calls["left"] -= 1
-        if calls["left"] == 0:
-            for name, parameter in stage.model.named_parameters():
-                if name.startswith("encoder"):
-                    parameter.zero_()
-        return stage.to_inputs(drawn)
-
-    return replace(stage, to_inputs=to_inputs)
+MOST_LOST = 0.1  # of the steps
 
 
 @dataclass(frozen=True)
@@ -108,20 +56,21 @@ class Case:
     Attributes:
         name: of the case.
         stage: in which.
-        settings: of the configuration, "{rate}" being the run's own rate times `times`.
         times: the learning rate is multiplied by it.
         broken: breaks the stage.
+        ill: whether it must be seen.
     """
 
     name: str
     stage: str
     times: float = 1.0
     broken: Break = nothing
+    ill: bool = True
 
 
 CASES = (
-    Case("healthy", "dynamics"),
-    Case("rate x 20", "dynamics", 20),
+    Case("healthy", "dynamics", ill=False),
+    Case("rate x 20", "dynamics", 20, ill=False),  # measured to be no illness of this model
     Case("rate x 500", "dynamics", 500),
     Case("batch that is not finite", "video_tokenizer", broken=bad_batch),
     Case("spike that stays", "dynamics", broken=broken_weights),
@@ -133,75 +82,149 @@ CASES = (
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--case", "names", multiple=True, help="One of the cases; all by default.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a setting.")
-def main(run: Path, names: tuple[str, ...], assignments: tuple[str, ...]) -> None:
+@click.option("--no-heal", is_flag=True, help="Treat nothing: what is ill must stop.")
+@click.option("--keep", type=click.Path(path_type=Path), help="Where to work, and to go on.")
+def main(
+    run: Path, names: tuple[str, ...], assignments: tuple[str, ...], no_heal: bool, keep: Path | None
+) -> None:
     """Break stages, and print what became of them."""
-    table = Table(
-        "case", "seen", "onset", "code", "cause", "cure", "lost", "ends at", "verdict", box=box.MARKDOWN
-    )
+    columns = "case", "seen", "onset", "code", "cause", "cure", "lost", "tried", "ends at", "verdict", "exit"
+    table, well = Table(*columns, box=box.MARKDOWN), True
     try:
-        for case in CASES:
-            if not names or case.name in names:
-                table.add_row(case.name, *try_case(RunFolder.open(run), case, assignments))
+        with tempfile.TemporaryDirectory() as scratch:
+            for case in CASES:
+                if not names or case.name in names:
+                    folder = (keep or Path(scratch)) / case.name.replace(" ", "-")
+                    outcome = try_case(RunFolder.open(run), case, folder, assignments, no_heal)
+                    well = well and outcome.is_well(case, no_heal)
+                    table.add_row(case.name, *outcome.cells())
     except TerrariumError as error:
         raise click.ClickException(str(error)) from error
-    Console(width=170, highlight=False).print(table)
+    Console(width=200, highlight=False).print(table)
+    sys.exit(0 if well else 1)
 
 
-def try_case(original: RunFolder, case: Case, assignments: tuple[str, ...]) -> list[str]:
-    """Train the broken stage in a copy of the run; the cells of its row."""
-    with tempfile.TemporaryDirectory() as scratch, ConsoleProgress() as progress:
-        run = copy_without(original, case.stage, Path(scratch) / "run")
-        config = changed(run_config(original), case, assignments)
-        dataset, device = open_footage(run), choose_device(config.device)
-        stage, _ = build_stage(run, case.stage, config, dataset, device, progress)
-        folder = run.stage(case.stage).create()
-        write_plan(folder, stage)
-        broken = case.broken(stage, round(AT * stage.config.steps))
-        gate = DoctorGate(broken, folder, config, heal=True, say=progress.say)
-        try:
-            train_stage(broken, folder, config, progress, gate)
-        except TerrariumError as error:
-            progress.say(f"stopped: {error}")
-        return cells(folder, original.stage(case.stage))
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a case.
+
+    Attributes:
+        decisions: all but those to go on.
+        lost: steps that were taken back.
+        steps: of the stage.
+        rows: steps in its history.
+        ends_at: mean loss of the last fifth of the steps.
+        healthy: the same of the run that was copied.
+        verdict: of the doctor about the stage.
+        reported: whether the report was written.
+        exit_code: of `terrarium train`.
+    """
+
+    decisions: list[dict[str, Any]]
+    lost: int
+    steps: int
+    rows: int
+    ends_at: float
+    healthy: float
+    verdict: str
+    reported: bool
+    exit_code: int
+
+    def is_well(self, case: Case, no_heal: bool) -> bool:
+        """Whether it came out as it should."""
+        if no_heal and case.ill:
+            return self.exit_code != 0 and self.reported
+        ended = self.exit_code == 0 and self.rows == self.steps and self.verdict == "normal"
+        return ended and self.lost < MOST_LOST * self.steps
+
+    def cells(self) -> list[str]:
+        """Of the table."""
+        keys = ("step", "onset", "code", "cause", "what")
+        told = [", ".join(str(row.get(key) or "-") for row in self.decisions) or "-" for key in keys]
+        tried = sum(row.get("numbers", {}).get("steps tried") or 0 for row in self.decisions)
+        lost = f"{self.lost} of {self.steps} ({100 * self.lost / self.steps:.1f} %)"
+        ending = f"{self.ends_at:.3g} ({self.healthy:.3g})"
+        report = "report" if self.reported else "no report"
+        return [*told, lost, f"{tried:.0f}", ending, self.verdict, f"{self.exit_code}, {report}"]
 
 
-def copy_without(original: RunFolder, stage: str, path: Path) -> RunFolder:
-    """The run without a stage and what was made of it."""
+def try_case(
+    original: RunFolder, case: Case, path: Path, assignments: tuple[str, ...], no_heal: bool
+) -> Outcome:
+    """Train the broken stage in a copy of the run, by the command that users give."""
+    config = changed(run_config(original), case, assignments)
+    known = (path / "run.json").exists()
+    run = RunFolder.open(path) if known else copy_without(original, case.stage, config, path)
+    words = ["train", "--run", str(path), *(["--no-heal"] if no_heal else [])]
+    with breaking(case):
+        ended = CliRunner().invoke(terrarium, words)
+    click.echo(f"{case.name}: {ended.output.strip().splitlines()[-1][:300]}", err=True)
+    return outcome_of(run, original.stage(case.stage), config, ended.exit_code)
+
+
+@contextmanager
+def breaking(case: Case) -> Iterator[None]:
+    """While open, the stage of a case is broken where it is built."""
+    build = pipeline.build_stage
+
+    def build_broken(run: RunFolder, name: str, *rest: Any) -> tuple[Stage, list[Path]]:
+        stage, parents = build(run, name, *rest)
+        at = round(AT * stage.config.steps)
+        if name != case.stage:
+            return stage, parents
+        return case.broken(stage, at, still_to_go(run.stage(name), at)), parents
+
+    with patch.object(pipeline, "build_stage", build_broken):
+        yield
+
+
+def still_to_go(folder: StageFolder, at: int) -> int:
+    """Steps until something is to be broken; none where that was done before this process began."""
+    done = len(read_history(folder.history_path).rows) if folder.history_path.exists() else 0
+    return 0 if cures_tried(folder) else at - done
+
+
+def copy_without(original: RunFolder, stage: str, config: Config, path: Path) -> RunFolder:
+    """The run without a stage and what was made of it; the others count as they are."""
     ignore = shutil.ignore_patterns(stage, "report.*", "scores.json", ".lock", "footage")
     shutil.copytree(original.path, path, ignore=ignore)
     facts = copy.deepcopy(original.facts) | {"data": str(open_footage(original).path.resolve())}
-    write_json(path / "run.json", facts)
-    return RunFolder.open(path)
+    write_json(path / "run.json", facts | {"config": config.model_dump(mode="json")})
+    run = RunFolder.open(path)
+    for name in STAGES:
+        if name != stage:
+            proof = Proof(trained_checkpoint(run.stage(name)), 4, None, "not asked: another stage is tried")
+            note_proof(proof, run.stage(name))
+    return run
 
 
 def changed(config: Config, case: Case, assignments: tuple[str, ...]) -> Config:
-    """The configuration with the case's learning rate."""
+    """The configuration with the case's learning rate; the world as a whole is not judged."""
     rate = min(1.0, getattr(config, case.stage).learning_rate * case.times)
-    return override(config, [*assignments, f"{case.stage}.learning_rate={rate}"])
+    return override(config, [*assignments, f"{case.stage}.learning_rate={rate}", "gates.play=false"])
 
 
-def write_plan(folder: StageFolder, stage: Stage) -> None:
-    """What the doctor must know of the stage, as `terrarium train` writes it."""
-    plan = {"steps": stage.config.steps, "config": stage.config.model_dump(mode="json")}
-    write_json(folder.config_path, plan | {"chance_level": stage.chance_level, "loss_unit": stage.loss_unit})
-
-
-def cells(folder: StageFolder, healthy: StageFolder) -> list[str]:
-    """What the gates wrote down, and how it ended."""
-    tried = cures_tried(folder)
+def outcome_of(run: RunFolder, healthy: StageFolder, config: Config, exit_code: int) -> Outcome:
+    """What the stage's gates wrote down, and how it ended."""
+    folder = run.stage(healthy.name)
     discarded = folder.discarded_path
-    lost = discarded.read_bytes().count(b"\n") if discarded.exists() else 0
-    verdict = examine(read_training(folder.path.parent, folder.name)).stages[folder.name]
-    told = [
-        ", ".join(str(row[key]) for row in tried) or "-" for key in ("step", "onset", "code", "cause", "what")
-    ]
-    rows = len(read_history(folder.history_path).rows)
-    return [
-        *told,
-        f"{lost} of {rows} ({100 * lost / max(rows, 1):.1f} %)",
-        f"{ending(folder):.3g} ({ending(healthy):.3g})",
-        str(verdict),
-    ]
+    return Outcome(
+        decisions_of(folder),
+        discarded.read_bytes().count(b"\n") if discarded.exists() else 0,
+        getattr(config, folder.name).steps,
+        len(read_history(folder.history_path).rows),
+        ending(folder),
+        ending(healthy),
+        str(examine(read_training(run.path, folder.name)).stages[folder.name]),
+        (run.path / "report.json").exists(),
+        exit_code,
+    )
+
+
+def decisions_of(folder: StageFolder) -> list[dict[str, Any]]:
+    """The decisions of a stage, but for those to go on."""
+    rows = [json.loads(line) for line in (folder.path / "gates.jsonl").read_bytes().splitlines()]
+    return [row for row in rows if row["what"] != "continue"]
 
 
 def ending(folder: StageFolder) -> float:
@@ -212,4 +235,4 @@ def ending(folder: StageFolder) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

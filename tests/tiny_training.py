@@ -20,8 +20,9 @@ from terrarium.data.dataset import Dataset
 from terrarium.data.tokens import TokenStore
 from terrarium.models.build import build_latent_actions, build_tokenizer
 from terrarium.progress import ConsoleProgress
-from terrarium.run.folder import STAGES, RunFolder, StageFolder
+from terrarium.run.folder import RunFolder, StageFolder
 from terrarium.run.history import read_history
+from terrarium.run.sameness import MACHINE, differences
 from terrarium.train.loop import Row, train_stage
 from terrarium.train.pictures import Picture
 from terrarium.train.stages import (
@@ -34,7 +35,6 @@ from terrarium.train.stages import (
 from tiny_world import tiny_config
 
 CPU = torch.device("cpu")
-CLOCKS = ("runtime", "frames_per_second", "process_memory", "memory_left")
 
 
 class Told(ConsoleProgress):
@@ -127,7 +127,7 @@ def _draw_nothing(_model: nn.Module) -> Picture:
 def timeless(folder: StageFolder) -> list[dict[str, object]]:
     """The rows of a history without what a clock says."""
     rows = read_history(folder.history_path).rows
-    return [{key: value for key, value in row.items() if key not in CLOCKS} for row in rows]
+    return [{key: value for key, value in row.items() if key not in MACHINE} for row in rows]
 
 
 def discarded(folder: StageFolder) -> list[dict[str, object]]:
@@ -144,10 +144,4 @@ def tensor_bytes(folder: StageFolder) -> dict[str, bytes]:
 
 def assert_same_run(run: RunFolder, other: RunFolder) -> None:
     """Both became the same, bit for bit, in every stage."""
-    for name in STAGES:
-        assert timeless(run.stage(name)) == timeless(other.stage(name))
-        mine, theirs = tensor_bytes(run.stage(name)), tensor_bytes(other.stage(name))
-        last = f"{name}_step_{len(timeless(run.stage(name)))}"
-        assert {f"{last}/{file}.safetensors" for file in ("model", "ema", "optimizer")} <= mine.keys()
-        assert {file for file in mine if theirs.get(file, mine[file]) != mine[file]} == set()
-        assert {file for file in mine if file.startswith(last)} <= theirs.keys()
+    assert differences(run, other) == []

@@ -25,13 +25,13 @@ from terrarium.errors import HealthError, RunError
 from terrarium.progress import ConsoleProgress
 from terrarium.run.checkpoint import judge_path
 from terrarium.run.folder import STAGES, RunFolder, read_json, write_json
-from terrarium.run.history import Row, read_history
+from terrarium.run.history import read_history
+from terrarium.run.sameness import differences
 
 NAME = "smoke.json"
 STEPS = 24  # of each stage: a checkpoint in the middle, and one at the end
 FRAMES = 600
 LONG_RUN = 1000  # steps of all stages together: a shorter run is its own trial
-CLOCKS = ("runtime", "frames_per_second", "process_memory", "memory_left")  # what the machine decides
 WATCHED_EVERY = 0.05  # seconds
 
 
@@ -187,21 +187,10 @@ def _replays(run: Path, progress: ConsoleProgress) -> Check:
 
 def _same(straight: Path, killed: Path) -> Check:
     """The killed run became the one that was left alone."""
-    differing = [stage for stage in STAGES if _content(straight / stage) != _content(killed / stage)]
-    return Check(
-        "is the same as if it had not been killed",
-        not differing,
-        f"{', '.join(differing)} differ"
-        if differing
-        else "history, weights, average and optimizer, bit for bit",
-    )
-
-
-def _content(stage: Path) -> tuple[list[Row], dict[str, str]]:
-    rows = read_history(stage / "history.jsonl").rows
-    timeless = [{key: value for key, value in row.items() if key not in CLOCKS} for row in rows]
-    files = sorted((stage / "checkpoints" / f"{stage.name}_step_{STEPS}").glob("*.safetensors"))
-    return timeless, {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    differing = differences(RunFolder.open(straight), RunFolder.open(killed))
+    well = "history, weights, average and optimizer, bit for bit"
+    told = f"{', '.join(differing[:3])} of {len(differing)} differ" if differing else well
+    return Check("is the same as if it had not been killed", not differing, told)
 
 
 def _since(began: float) -> str:

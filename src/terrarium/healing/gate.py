@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 
 from terrarium.config import Config
 from terrarium.doctor.detectors.movement import LEAST_STEPS
 from terrarium.doctor.examine import Diagnosis, examine
 from terrarium.doctor.finding import Verdict
 from terrarium.doctor.readers.run_folder import read_training
-from terrarium.errors import HealthError, OutOfMemoryError, TrainingError
+from terrarium.errors import CheckpointError, HealthError, OutOfMemoryError, TrainingError
 from terrarium.healing.cures import MEASURES, first_signs, illness, onset
 from terrarium.healing.decisions import Decision, Trouble, What, cures_tried, tries_of, write_down
 from terrarium.healing.movement import note_unmoved
 from terrarium.healing.retake import bad_in_a_row, try_rates
 from terrarium.healing.treatments import LOWER, begin_anew, believe, cut_batches, lower_rate, pass_over, stop
 from terrarium.healing.trial import LOSS
-from terrarium.healing.way_back import before_trouble, newest_until
+from terrarium.healing.way_back import before_trouble, gone_back_to, newest_until
 from terrarium.run.folder import StageFolder, checkpoint_step
 from terrarium.run.retention import pin
 from terrarium.train.adjustments import Adjustment, Adjustments
 from terrarium.train.interruption import never
+from terrarium.train.recent import Recent, save_recent
 from terrarium.train.stages import Stage
 
 BEFORE_TROUBLE = "the last one before trouble"
@@ -39,14 +41,22 @@ class DoctorGate:
         folder: of the stage.
         config: of the run.
         heal: whether to treat what is found; otherwise it stops training.
+        recent: what training remembers of its last gates, if it does.
         say: is told what was decided, other than to go on.
     """
 
     def __init__(
-        self, stage: Stage, folder: StageFolder, config: Config, *, heal: bool, say: Callable[[str], None]
+        self,
+        stage: Stage,
+        folder: StageFolder,
+        config: Config,
+        *,
+        heal: bool,
+        say: Callable[[str], None],
+        recent: Recent | None = None,
     ) -> None:
         self._stage, self._folder, self._config = stage, folder, config
-        self._heal, self._say = heal, say
+        self._heal, self._say, self._recent = heal, say, recent or Recent()
         self._untrained = copy.deepcopy(stage.model)
         self._told_unmoved: list[str] = []
 
@@ -102,9 +112,21 @@ class DoctorGate:
 
     def _after_trials(self, trouble: Trouble, measure: str, asked: Callable[[], str]) -> Decision:
         """The same steps on the same batches, at this and at lower rates, say which cure it is."""
-        start, stage, folder = before_trouble(self._folder, trouble), self._stage, self._folder
+        start, stage, folder = self._way_back(trouble), self._stage, self._folder
         trials = try_rates(stage, self._untrained, folder, self._config, start, trouble, measure, asked)
         return believe(trials, self._config.gates.trial_gain, trouble, checkpoint_step(start))
+
+    def _way_back(self, trouble: Trouble) -> Path | None:
+        """A checkpoint from before the onset; a nearer state that is in memory becomes one."""
+        saved = before_trouble(self._folder, trouble)
+        kept = self._recent.newest_until(trouble.onset, but=gone_back_to(self._folder, trouble))
+        if kept is None or kept.step <= checkpoint_step(saved):
+            return saved
+        try:
+            return save_recent(kept, self._stage, self._folder, self._config, self._untrained)
+        except CheckpointError as error:
+            self._say(f"the state of step {kept.step} stays in memory: {error}")
+            return saved
 
     def _past_what_is_not_finite(self, trouble: Trouble, refusal: TrainingError) -> Decision:
         """Batches that are bad by themselves are passed over, others once; then the rate is lowered."""

@@ -24,9 +24,10 @@ def newest_until(folder: StageFolder, step: int, but: Collection[object] = ()) -
 
 def before_trouble(folder: StageFolder, trouble: Trouble) -> Path | None:
     """The newest whole checkpoint before an onset, but none that was gone back to for it in vain."""
-    in_vain = {
-        row.get("resumed_from")
-        for row in cures_tried(folder)
-        if row["what"] == What.ROLL_BACK and row.get("code") == trouble.code
-    }
-    return newest_until(folder, trouble.onset, but=in_vain)
+    return newest_until(folder, trouble.onset, but=gone_back_to(folder, trouble))
+
+
+def gone_back_to(folder: StageFolder, trouble: Trouble) -> set[object]:
+    """The steps that training went back to for a trouble, in vain: it is here again."""
+    cures = [row for row in cures_tried(folder) if row.get("code") == trouble.code]
+    return {row.get("resumed_from") for row in cures if row["what"] == What.ROLL_BACK}

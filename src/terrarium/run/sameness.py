@@ -1,0 +1,47 @@
+"""Whether two runs became the same, bit for bit, in all but what the machine decides."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from terrarium.run.folder import STAGES, RunFolder, StageFolder
+from terrarium.run.history import Row, read_history
+from terrarium.run.manifest import EMA, MODEL, OPTIMIZER
+
+MACHINE = ("runtime", "frames_per_second", "process_memory", "memory_left")  # what the machine decides
+
+
+def timeless(stage: StageFolder) -> list[Row]:
+    """The history of a stage without what the machine decides."""
+    rows = read_history(stage.history_path).rows
+    return [{key: value for key, value in row.items() if key not in MACHINE} for row in rows]
+
+
+def differences(run: RunFolder, other: RunFolder) -> list[str]:
+    """What differs between two runs, or is missing; empty where both are the same.
+
+    Histories must be equal, and so must every tensor file that both have; weights, average and optimizer of
+    the last step must be there in both. Which older checkpoints were kept may differ.
+    """
+    return [f"{name}: {what}" for name in STAGES for what in _differing(run.stage(name), other.stage(name))]
+
+
+def _differing(stage: StageFolder, other: StageFolder) -> list[str]:
+    rows = timeless(stage)
+    mine, theirs = _hashes(stage), _hashes(other)
+    last = {f"{stage.name}_step_{len(rows)}/{name}" for name in (MODEL, EMA, OPTIMIZER)}
+    history = [] if rows == timeless(other) else ["history"]
+    missing = sorted(name for name in last if name not in mine or name not in theirs)
+    changed = sorted(name for name in mine.keys() & theirs.keys() if mine[name] != theirs[name])
+    return [*history, *missing, *changed]
+
+
+def _hashes(stage: StageFolder) -> dict[str, str]:
+    files = stage.checkpoints_path.glob("*/*.safetensors")
+    return {str(file.relative_to(stage.checkpoints_path)): _sha256(file) for file in files}
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
