@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -187,3 +188,17 @@ def test_the_doctor_s_speed_reads_every_format(tmp_path: Path) -> None:
         "trackio",
     ]
     assert all(row[3] == "yes" for row in rows)
+
+
+def test_memory_trains_under_a_limit_that_the_kernel_keeps(tmp_path: Path) -> None:
+    """In a process of its own, which ends with its limit; at this size only that and the lines are told."""
+    words = ["--limit", "500", "--times", "1.2", "--files", "30", "--rounds", "1", "--steps", "1"]
+    words += ["--threads", "1", "--folder", str(tmp_path), *as_options("video_tokenizer.batch_size=4")]
+    command = [sys.executable, str(FOLDER / "memory.py"), *words]
+    process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert process.returncode == 0, process.stderr
+    for name in ("train video_tokenizer", "train latent_actions", "tokenize", "train dynamics"):
+        assert float(row(process.stdout, name)[3]) > 0
+    assert "at most 500 MiB of private memory" in process.stdout
+    assert re.search(r"in \d\d files", process.stdout)
+    assert list(tmp_path.iterdir()) == []
