@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -80,11 +81,16 @@ def test_a_healthy_run_is_called_so(whole: Report) -> None:
     assert report.both_say("No detector found anything.")
 
 
-def test_checkpoints_are_judged_by_content(small_run: Path) -> None:
-    newest = save_checkpoint(small_run / "dynamics", 2400) / "model.safetensors"
+def spoil_newest(run: Path) -> None:
+    """Flip a bit in a new checkpoint."""
+    newest = save_checkpoint(run / "dynamics", 2400) / "model.safetensors"
     content = bytearray(newest.read_bytes())
     content[-1] ^= 1
     newest.write_bytes(content)
+
+
+def test_checkpoints_are_judged_by_content(small_run: Path) -> None:
+    spoil_newest(small_run)
     report = Report(small_run)
     found = report.json["checkpoints"]["dynamics"]
     assert (found["total"], found["usable"], found["resume_from"]) == (2, 1, 1)
@@ -92,6 +98,26 @@ def test_checkpoints_are_judged_by_content(small_run: Path) -> None:
     assert found["items"][1]["reason"]
     assert report.both_say("1 of 2")
     assert report.both_say(found["items"][1]["reason"])
+
+
+def test_what_is_wrong_is_markdown_and_not_its_source(small_run: Path) -> None:
+    spoil_newest(small_run)
+    lines = Report(small_run).markdown.splitlines()
+    (heading,) = (place for place, line in enumerate(lines) if line.startswith("### 1. "))
+    below = lines[heading : lines.index("### What to do first")]
+    assert [line for line in below if re.fullmatch(r"\*\w+ · .* % sure\*", line)]
+    assert [line for line in below if line.startswith("- **Most likely cause**: ")]
+    assert "|---|---:|---:|---|" in below
+    assert not [line for line in lines if line.startswith("\\")]
+
+
+def test_a_stage_that_has_not_begun_is_not_called_normal(small_run: Path) -> None:
+    shutil.rmtree(small_run / "dynamics")
+    report = Report(small_run)
+    assert report.json["stages"]["dynamics"]["numbers"]["rows"] == 0
+    assert "| Verdict | normal | normal | not begun |" in report.markdown
+    assert "- **Dynamics**: not begun\n" in report.markdown
+    assert report.page.text.count("not begun") == 2
 
 
 def test_a_checkpoint_of_another_run_is_not_one_to_resume_from(small_run: Path) -> None:

@@ -38,7 +38,11 @@ def render_markdown(words: View, folder: Path, language: Language) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    page.filters |= {"figure": figure, "fixed": fixed}
+    page.filters |= {
+        "figure": figure,
+        "fixed": fixed,
+        "as_it_is": Markup,
+    }  # what a macro made is escaped already
     text = page.get_template("report.md.j2").render(
         view=words, say=language.say, language=language, link=lambda picture: _link(picture, folder)
     )

@@ -11,6 +11,7 @@ from rich.text import Text
 from terrarium.doctor.json_files import JsonObject, mapping
 from terrarium.doctor.language import Language
 from terrarium.doctor.view_findings import FindingView, finding_views
+from terrarium.doctor.view_health import has_begun
 from terrarium.doctor.wording import figure, plain
 
 COLOURS = {
@@ -82,7 +83,10 @@ def _head(document: JsonObject, language: Language, console: Console) -> None:
     width = max((Text(title).cell_len for title in titles.values()), default=0)
     for name, entry in document["stages"].items():
         line = Text(f"  {titles[name]}{' ' * (width - Text(titles[name]).cell_len)}  ")
-        line.append(language.say("verdicts", entry["verdict"]), style=COLOURS[entry["verdict"]])
+        if has_begun(document, name):
+            line.append(language.say("verdicts", entry["verdict"]), style=COLOURS[entry["verdict"]])
+        else:
+            line.append(language.say("page", "not_begun"), style="dim")
         facts = _facts(entry["numbers"], document["checkpoints"][name], language)
         console.print(line.append(f"  {language.say('lists', 'comma').join(facts)}", style="dim"))
 
@@ -124,7 +128,7 @@ def _where(finding: FindingView, language: Language) -> Text:
 def _labelled(
     label: str, words: str, language: Language, console: Console, style: str, indent: int = 0
 ) -> None:
-    text = _text(f"{language.say('terminal', label)}: ", style).append_text(_text(words))
+    text = _text(f"{language.say('terminal', label)}:", style).append(" ").append_text(_text(words))
     console.print(Padding(text, (0, 0, 0, indent)))
 
 

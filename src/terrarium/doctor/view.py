@@ -13,7 +13,7 @@ from terrarium.doctor.language import Language
 from terrarium.doctor.pictures import Shown, show
 from terrarium.doctor.scores import ActionTable, Rollout, ScoreLine, action_table, rollout, score_groups
 from terrarium.doctor.view_findings import ActionView, FindingView, action_views, finding_views
-from terrarium.doctor.view_health import health_rows, measure_rows, source_row, window_rows
+from terrarium.doctor.view_health import has_begun, health_rows, measure_rows, source_row, window_rows
 from terrarium.doctor.wording import plain
 
 PURPOSEFUL = ("video_tokenizer", "latent_actions", "dynamics")
@@ -59,12 +59,17 @@ class PictureView:
 
 @dataclass(frozen=True)
 class StageView:
-    """One stage in words; `health` belongs to the rows of `View.health`, in the order of the stages."""
+    """One stage in words: its verdict, as a key and as it is said, and what that comes from.
+
+    A stage that has left nothing yet is not said to be normal. `health` belongs to the rows of `View.health`,
+    in the order of the stages.
+    """
 
     name: str
     title: str
     purpose: str
     verdict: str
+    judged: str
     trained: bool
     said: str
     source: tuple[str, ...]
@@ -138,13 +143,15 @@ def _stage(
     numbers, say = entry["numbers"], language.say
     own = tuple(finding for finding in findings if finding.stage == stage.name)
     grave = [finding.title for finding in own if finding.severity != "info"]
+    begun = has_begun(document, stage.name)
     return StageView(
         name=plain(stage.name, 60),
         title=language.capital(language.stage(stage.name)),
         purpose=say("stages", stage.name, "purpose") if stage.name in PURPOSEFUL else "",
-        verdict=entry["verdict"],
+        verdict=entry["verdict"] if begun else "unbegun",
+        judged=say("verdicts", entry["verdict"]) if begun else say("page", "not_begun"),
         trained=bool(numbers.get("rows") or checkpoints["total"] or stage.pictures),
-        said=language.listed(grave[:3]) or say("page", f"stage_{entry['verdict']}"),
+        said=language.listed(grave[:3]) or (say("page", f"stage_{entry['verdict']}") if begun else ""),
         source=source_row(stage, numbers, checkpoints),
         windows=tuple(window_rows(numbers)),
         measures=tuple(measure_rows(numbers, language)),

@@ -99,6 +99,13 @@ def _device(numbers: JsonObject, language: Language) -> str:
     return language.share(spread["median"]) if spread else NOTHING
 
 
+def has_begun(document: JsonObject, stage: str) -> bool:
+    """Whether a stage has left anything, or is missed: else there is nothing of it that could be normal."""
+    entry, checkpoints = document["stages"][stage], document["checkpoints"][stage]
+    pictured = any(picture["stage"] == stage for picture in document["pictures"])
+    return bool(entry["numbers"]["rows"] or checkpoints["total"] or pictured or entry["verdict"] != "normal")
+
+
 def window_rows(numbers: JsonObject) -> Iterator[tuple[str, ...]]:
     """(steps, rows, mean loss, median loss) of each window."""
     for window in numbers.get("loss_windows") or ():
