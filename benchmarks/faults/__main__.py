@@ -24,31 +24,8 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "benchmarks"), *(str(ROOT / "tests" / part) for part in ("", "run", "healing"))]
 
-from faults import damage, damaged_logs, hostile, lives, logs, saving, slow_saves, small_disk, training  # noqa: E402
+from faults.catalogue import FAULTS, NOT_YET  # noqa: E402
 from faults.fault import Fault, Outcome  # noqa: E402
-
-FAULTS: tuple[Fault, ...] = (
-    *saving.FAULTS,
-    *damage.FAULTS,
-    *small_disk.FAULTS,
-    *hostile.FAULTS,
-    *damaged_logs.FAULTS,
-    *lives.FAULTS,
-    *slow_saves.FAULTS,
-    *training.FAULTS,
-    *logs.FAULTS,
-)
-NOT_YET = {
-    1: "all ranks save one path",
-    23: "random state lost",
-    24: "loader position lost",
-    32: "frozen parameters",
-    42: "memory leak",
-    49: "evaluated in the wrong mode",
-    50: "one seed for all ranks",
-}
-"""Of the catalogue, not in this suite. The ranks come with many processes. 23 and 24 can't happen,
-since randomness and batches are functions of the step; 32, 42 and 49 nobody looks for yet."""
 
 
 @click.command()

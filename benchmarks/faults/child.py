@@ -7,11 +7,13 @@ such as `hang:12`; "" spoils nothing.
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -105,6 +107,24 @@ def exit_after_save(number: float) -> None:
     _set(saver.Saver, "save", leaving)
 
 
+def leak(mebibytes: float) -> None:
+    """Something is kept in every step."""
+    kept: list[torch.Tensor] = []
+    _before_steps(lambda _: kept.append(torch.ones(int(mebibytes * 2**18))))
+
+
+def room(mebibytes: float) -> None:
+    """So much memory is left at the first step, and not a byte more."""
+
+    def limit(state: Any) -> None:
+        if state.step == 0:
+            size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+            limits = (size + int(mebibytes * 2**20), resource.RLIM_INFINITY)
+            resource.setrlimit(resource.RLIMIT_AS, limits)
+
+    _before_steps(limit)
+
+
 SPOILS: dict[str, Callable[[float], None]] = {
     "hang": hang,
     "block": block,
@@ -113,6 +133,8 @@ SPOILS: dict[str, Callable[[float], None]] = {
     "slow-disk": slow_disk,
     "writer-dies": writer_dies,
     "exit-after-save": exit_after_save,
+    "leak": leak,
+    "room": room,
 }
 
 

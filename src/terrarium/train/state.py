@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from terrarium.config import StageConfig
 from terrarium.errors import CheckpointError
+from terrarium.run import disk
 from terrarium.run.checkpoint import read_files, read_state
 from terrarium.run.folder import StageFolder
 from terrarium.train.optimizer import make_optimizer
@@ -70,9 +72,12 @@ class TrainState:
             CheckpointError: it is damaged or does not fit the model.
         """
         path = folder.checkpoint_path(step)
-        if read_state(path).get("parameters") != describe_model(self.model)["parameters"]:
+        if others := differences(
+            read_state(path).get("parameters"), describe_model(self.model)["parameters"]
+        ):
             raise CheckpointError(
-                f"{path} is of a model of another shape", "Resume with the configuration it was started with."
+                f"{path} is of a model of another shape: {others}",
+                "Resume with the configuration it was started with.",
             )
         files = read_files(path)
         self.model.load_state_dict(safetensors.torch.load(files["model.safetensors"]))
@@ -107,6 +112,23 @@ def describe_model(model: nn.Module) -> dict[str, object]:
     }
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     return {"parameters": table, "trained": trained}
+
+
+def differences(saved: object, live: object) -> str:
+    """In what two tables of parameters differ, in words; "" where they don't."""
+    if saved == live:
+        return ""
+    if not isinstance(saved, dict) or not isinstance(live, dict):
+        return "it does not say of which"
+    names = [name for name in {**saved, **live} if saved.get(name) != live.get(name)]
+    told = [f"{name} is {_shape(saved, name)} there and {_shape(live, name)} here" for name in names[:3]]
+    rest = f", and {len(names) - 3} more" if len(names) > 3 else ""
+    return "; ".join(told) + rest
+
+
+def _shape(table: dict[str, Any], name: str) -> str:
+    entry = table.get(name)
+    return "absent" if entry is None else disk.shown(entry)
 
 
 def seed_step(seed: int, stage: str, step: int) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 
 from patients.runs.case import Truth
 from patients.runs.faulty_loss import SETTLING, between, truth
+from patients.runs.measures import set_memory
 from patients.runs.run import Bend, Needs, Run
 
 HOUR = 3600.0
@@ -75,11 +76,23 @@ def jumps_after_a_resume(run: Run) -> Truth:
     )
 
 
+def memory_leaks(run: Run) -> Truth:
+    """A little is kept in every step, and the planned end will not be reached."""
+    last = float(run.steps[-1] - run.steps[0])
+    pace = run.rng.uniform(1000, 8000) / last  # MiB a step
+    lasts = max(1.0, (run.planned - float(run.steps[-1])) * run.rng.uniform(0.1, 0.7))
+    set_memory(run, pace * (run.steps - run.steps[0]), pace * lasts)
+    return truth("memory-growing", onsets=between(run.step_at(0), run.step_at(int(0.3 * run.rows))))
+
+
 PACE_FAULTS: dict[Bend, Needs] = {
     throughput_halves: Needs(columns=("runtime",)),
     throughput_fades: Needs(columns=("runtime",), rows=(600, 60_000)),
     stalls: Needs(columns=("runtime",)),
     steps_repeat: Needs(),
+    memory_leaks: Needs(
+        columns=("process_memory", "memory_left"), rows=(300, 60_000), config=True, finished=False
+    ),
     jumps_after_a_resume: Needs(
         columns=("runtime",), rows=(600, 60_000), curves=SETTLING, noise=(0.01, 0.08), signed=False
     ),

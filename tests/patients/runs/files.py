@@ -46,7 +46,7 @@ WANDB = {
     "accuracy": "train/accuracy",
     "epoch": "epoch",
 }
-OURS = {name: name for name in WANDB}
+OURS = {name: name for name in (*WANDB, "process_memory", "memory_left")}
 STYLES = {
     "wandb-csv": Style(WANDB, "{stage}_history_{id}_latest.csv"),
     "wandb-json": Style(WANDB, "{stage}_history_{id}_latest.json"),

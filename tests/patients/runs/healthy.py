@@ -7,7 +7,7 @@ import numpy as np
 from patients.runs.case import Truth
 from patients.runs.faulty_loss import SETTLING
 from patients.runs.laws import PACES, autocorrelated, schedule
-from patients.runs.measures import set_actions, set_usage, set_validation
+from patients.runs.measures import set_actions, set_memory, set_usage, set_validation
 from patients.runs.run import Bend, Needs, Run
 
 WELL = Truth()
@@ -228,6 +228,24 @@ def shared_machine(run: Run) -> Truth:
     return WELL
 
 
+def memory_fills(run: Run) -> Truth:
+    """Caches fill, garbage gathers and is collected, a longer clip comes along: it does not go on growing."""
+    cache = 1 - np.exp(-run.x / run.rng.uniform(0.03, 0.25))
+    saw = run.x * run.rng.uniform(4, 60) % 1
+    stairs = sum((run.x >= run.rng.uniform(0.02, 0.8)).astype(float) for _ in range(3))
+    shape = (cache, saw, stairs)[int(run.rng.integers(3))]
+    set_memory(run, run.rng.uniform(200, 8000) * np.asarray(shape), run.rng.uniform(500, 5000))
+    return WELL
+
+
+def memory_grows_and_lasts(run: Run) -> Truth:
+    """A little is kept in every step, and the run will be over long before that matters."""
+    grown = run.rng.uniform(0, 500)
+    lasts = grown * (run.planned / float(run.steps[-1]) - 1) * run.rng.uniform(3, 30)
+    set_memory(run, grown * run.x, lasts + 500)
+    return WELL
+
+
 SETTLED = Needs(rows=(600, 60_000), curves=SETTLING)
 HEALTHY: dict[Bend, Needs] = {
     plain: Needs(),
@@ -257,5 +275,9 @@ HEALTHY: dict[Bend, Needs] = {
         columns=("learning_rate",), schedules=("constant", "cosine", "linear"), config=True
     ),
     gradients_scatter: Needs(columns=("grad_norm",)),
+    memory_fills: Needs(columns=("process_memory", "memory_left")),
+    memory_grows_and_lasts: Needs(
+        columns=("process_memory", "memory_left"), rows=(300, 60_000), config=True, finished=False
+    ),
     shared_machine: Needs(columns=("runtime",), paces=PACES, rows=(600, 60_000)),
 }

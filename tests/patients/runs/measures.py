@@ -55,3 +55,20 @@ def set_validation(run: Run, level: FloatArray, noise_size: float = 0.01) -> Non
     seen = level * (1 + noise_size * run.rng.standard_normal(run.rows))
     run.columns["validation_loss"] = run.scale * (seen + run.offset)
     run.logged["validation_loss"] = there
+
+
+def set_memory(run: Run, kept: FloatArray, left: float) -> None:
+    """Log the memory of the process: a level that fills at first, what is kept [N], and unrest; MiB.
+
+    Args:
+        run: of which machine it is.
+        kept: beyond the level.
+        left: when the run ends.
+    """
+    level = log_uniform(run.rng, 200, 20_000)
+    fills = 0.3 * level * (1 - np.exp(-np.arange(run.rows) / run.rng.uniform(3, 20)))
+    unrest = run.rng.uniform(0, 0.01) * level * np.abs(run.rng.standard_normal(run.rows))
+    used = level + fills + kept + unrest
+    others = 300 * np.abs(autocorrelated(run.rng, run.rows, 0.9))
+    run.columns["process_memory"] = np.round(used, 1)
+    run.columns["memory_left"] = np.round((kept[-1] - kept + left + others).clip(0, None), 1)

@@ -10,13 +10,14 @@ import numpy as np
 from terrarium.doctor.evidence import StageEvidence
 from terrarium.doctor.finding import Finding, Number, Severity
 from terrarium.doctor.history import FloatArray
-from terrarium.doctor.statistics.blocks import block_medians, block_rows, persistence
+from terrarium.doctor.statistics.blocks import block_medians, block_rows, spread
 from terrarium.doctor.statistics.trend import mann_kendall, theil_sen
 
 LEAST_ROWS = 100  # in one process
 WARM = 0.25  # of them: buffers, caches and the first picture, gate and save
 LEAST_BLOCKS = 12
 LEAST_TREND = 4.0  # normal score of Mann-Kendall
+CLEAR = 8.0  # standard deviations about the line that the growth must be: memory that wanders shows three
 LEAST_MIB, LEAST_SHARE = 32.0, 0.05  # growth of less, in the rows that are looked at, is no news
 STEADY = 0.5  # of the slope of the first half that the second half must still have: a cache that fills slows
 
@@ -114,8 +115,9 @@ def _growth(steps_N: FloatArray, used_N: FloatArray) -> Growth | None:
 def _rises(times_K: FloatArray, levels_K: FloatArray) -> bool:
     """Whether levels rise beyond doubt, and in their second half still as they did in the first."""
     whole = theil_sen(times_K, levels_K)
-    rest = levels_K - whole.middle * times_K
-    if mann_kendall(levels_K, persistence(rest - np.median(rest))) < LEAST_TREND or whole.low <= 0:
+    unrest = spread(levels_K - whole.middle * times_K)
+    clear = whole.middle * float(times_K[-1] - times_K[0]) >= CLEAR * unrest
+    if not clear or mann_kendall(levels_K) < LEAST_TREND:
         return False
     half = levels_K.size // 2
     first, second = theil_sen(times_K[:half], levels_K[:half]), theil_sen(times_K[half:], levels_K[half:])
