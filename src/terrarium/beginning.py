@@ -17,6 +17,8 @@ from terrarium.models.tokenizer import STRIDE
 from terrarium.run.folder import RunFolder
 from terrarium.train.stages import refuse_short_footage
 
+MOST_CHANGES = 6  # that are listed: another preset changes some thirty
+
 
 def open_or_begin(run_path: Path, data: Path | None, config: Config | None) -> RunFolder:
     """The run at a path; where there is none it is begun.
@@ -36,13 +38,22 @@ def open_or_begin(run_path: Path, data: Path | None, config: Config | None) -> R
     return RunFolder.create(run_path, facts=_facts(Dataset.open(data), config))
 
 
-def _facts(dataset: Dataset, config: Config) -> dict[str, object]:
+def refuse_footage(dataset: Dataset, config: Config) -> None:
+    """Refuse footage that the stages can't be trained on.
+
+    Raises:
+        DataError: its frames are no multiples of a token's size, or it is too short.
+    """
     if dataset.height % STRIDE or dataset.width % STRIDE:
         raise DataError(
             f"{dataset.path} has frames of {dataset.height}x{dataset.width}, no multiples of {STRIDE}",
             "Record or ingest it again with another --size.",
         )
     refuse_short_footage(dataset, config)
+
+
+def _facts(dataset: Dataset, config: Config) -> dict[str, object]:
+    refuse_footage(dataset, config)
     return {
         "data": str(dataset.path.resolve()),
         "data_fingerprint": dataset.fingerprint,
@@ -84,7 +95,9 @@ def _refuse_other_config(run: RunFolder, config: Config) -> None:
         f"{key} was {had.get(key)!r}, now {asked.get(key)!r}" for key in asked if asked[key] != had.get(key)
     ]
     if changed:
+        more = [f"and {len(changed) - MOST_CHANGES} more"] if len(changed) > MOST_CHANGES else []
         raise RunError(
-            f"{run.path} was started with another configuration: {'; '.join(changed)}",
+            f"{run.path} was started with another configuration: "
+            f"{'; '.join([*changed[:MOST_CHANGES], *more])}",
             "Resume with what it was started with (no --preset and no --set), or choose another --run.",
         )

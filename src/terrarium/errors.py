@@ -78,5 +78,6 @@ class MissingExtraError(TerrariumError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(
-            f"the package {package!r} is not installed", f"Install it with: pip install 'terrarium[{extra}]'"
+            f"the package {package!r} is not installed",
+            f"In the folder of Terrarium's sources: pip install -e '.[{extra}]'",
         )

@@ -18,13 +18,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 
+from terrarium.beginning import refuse_footage
 from terrarium.config import Config, flat, from_tree
 from terrarium.data.dataset import Dataset, Episode
 from terrarium.data.writer import DatasetWriter
 from terrarium.errors import HealthError, RunError
 from terrarium.progress import ConsoleProgress
 from terrarium.run.checkpoint import judge_path
-from terrarium.run.folder import STAGES, RunFolder, read_json, write_json
+from terrarium.run.folder import STAGES, RunFolder, read_json, refuse_occupied, write_json
 from terrarium.run.history import read_history
 from terrarium.run.sameness import differences
 
@@ -63,6 +64,8 @@ def smoke(data: Path, config: Config, beside: Path, progress: ConsoleProgress) -
         DataError: the footage can't be read, or is too short for the configuration.
         RunError: the disk can't be written.
     """
+    dataset = Dataset.open(data)
+    refuse_footage(dataset, config)
     try:
         holder = tempfile.TemporaryDirectory(prefix=".smoke-", dir=beside.resolve())
     except OSError as error:
@@ -70,7 +73,7 @@ def smoke(data: Path, config: Config, beside: Path, progress: ConsoleProgress) -
     checks: list[Check] = []
     with holder as name:
         folder = Path(name)
-        cut_footage(Dataset.open(data), folder / "data", config)
+        cut_footage(dataset, folder / "data", config)
         for check in _try_all(folder, shortened(config), progress):
             progress.say(f"smoke: {'ok ' if check.passed else 'FAILED '} {check.name}: {check.detail}")
             checks.append(check)
@@ -210,18 +213,21 @@ def smoke_once(
 
     Raises:
         HealthError: a check failed.
+        RunError: the folder can't become a run.
+        DataError: the footage can't be trained on.
     """
     if sum(getattr(config, stage).steps for stage in STAGES) < LONG_RUN or (run / "run.json").exists():
         return
     key = _key(data, config)
     if any(_passed(path, key) for path in run.parent.glob(f"*/{NAME}")):
         return
+    refuse_occupied(run)
     run.mkdir(parents=True, exist_ok=True)
     checks = try_it(data, config, run.parent, progress)
     failed = [check for check in checks if not check.passed]
     if failed:
         raise HealthError(
-            f"the trial before the run failed: {failed[0].name}: {failed[0].detail}",
+            f"the trial before the run failed: {failed[0].name}: {failed[0].detail.rstrip('.')}",
             "Look at that first, or train with --no-smoke.",
         )
     write_json(run / NAME, {"format": 1, "key": key, "checks": [asdict(check) for check in checks]})

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from terrarium import pipeline
-from terrarium.cli import main
+from terrarium.cli import footage, main
 from terrarium.cli.world import PORT
 from terrarium.data.dataset import Dataset
 from terrarium.run.folder import RunFolder
@@ -61,6 +61,10 @@ def test_what_needs_no_torch_loads_none(trained: RunFolder, tmp_path: Path) -> N
         (["record", "VizdoomBasic-v1", "--size", "64x-64"], "is not HEIGHTxWIDTH"),
         (["record", "VizdoomBasic-v1", "--size", "64x64x3"], "is not HEIGHTxWIDTH"),
         (["record", "VizdoomBasic-v1", "--size", "²x²"], "is not HEIGHTxWIDTH"),
+        (["record", "VizdoomBasic-v1", "--size", "60x64"], "--size 60x64: the sides must be multiples of 8"),
+        (["ingest", "film.mp4", "--out", "o", "--size", "64x65"], "must be multiples of 8"),
+        (["diagnose", "--explain", "xyz"], "no detector 'xyz'. All are shown by --list."),
+        (["diagnose", "--explain", "loss-diverge"], "Did you mean loss-diverging"),
         (["ingest", "film.mp4", "--out", "o", "--size", "big"], "--size 'big' is not HEIGHTxWIDTH"),
     ],
 )
@@ -95,6 +99,7 @@ def test_a_word_that_is_no_command_exits_2(words: list[str]) -> None:
         (["train", "--data", "file", "--run", "r"], "the dataset file is not a folder"),
         (["train", "--data", "empty", "--run", "r"], "empty is not a dataset"),
         (["train", "--run", "empty"], "empty is not a run yet. Give --data"),
+        (["train", "--data", "nowhere"], "the dataset nowhere doesn't exist"),
         (["evaluate", "nowhere"], "nowhere does not exist"),
         (["evaluate", "empty"], "empty is not a run"),
         (["evaluate", "file"], "file is not a run"),
@@ -115,7 +120,7 @@ def test_what_is_not_there_exits_1(words: list[str], said: str, tmp_path: Path) 
     (tmp_path / "file").write_text("not what you think")
     (tmp_path / "empty").mkdir()
     assert said in refusal(terrarium(*words), 1)
-    assert not (tmp_path / "o").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"file", "empty"}  # and nothing is left behind
 
 
 def test_a_disk_that_fails_is_one_line_too(
@@ -151,6 +156,12 @@ def test_a_reader_that_leaves_early_is_no_traceback(trained: RunFolder) -> None:
     command = f"{sys.executable} -m terrarium verify {trained.path} | true"
     process = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert "Traceback" not in process.stderr
+
+
+def test_sizes_are_multiples_of_what_the_tokenizer_takes() -> None:
+    from terrarium.models.tokenizer import STRIDE
+
+    assert footage.STRIDE == STRIDE
 
 
 def test_the_port_of_the_demo_is_that_of_play() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
+from terrarium import smoke
 from terrarium.data.dataset import Dataset
 from terrarium.run.folder import STAGES, RunFolder
 from terrarium.run.lock import RunLock
@@ -25,6 +27,36 @@ def test_clips_longer_than_the_footage(footage: Dataset) -> None:
 def test_footage_of_a_size_that_can_not_be(tmp_path: Path) -> None:
     data = store_footage(tmp_path / "data", (36, 32)).path
     assert "--size" in refusal(terrarium("train", "--data", data, "--run", "r", *as_options()), 1)
+
+
+LONG = ["--set", "dynamics.steps=2000"]  # long enough for a trial, which would take a minute
+
+
+def test_what_can_not_begin_is_refused_before_the_trial(
+    footage: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smoke, "_try_all", None)  # not even called
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.txt").write_text("mine")
+    odd = store_footage(tmp_path / "odd", (36, 32)).path
+    short = store_footage(tmp_path / "short", frames=8).path
+    for data, run, said in (
+        (footage.path, "full", "is not empty and not a run: it holds 'thesis.txt'"),
+        (footage.path, "full/thesis.txt", "thesis.txt is not a folder"),
+        (footage.path, footage.path, "is not empty and not a run"),
+        (odd, "r", "frames of 36x32, no multiples of 8"),
+        (short, "r", "needs clips of 12 frames"),
+    ):
+        assert said in refusal(terrarium("train", "--data", data, "--run", run, *LONG), 1)
+        assert not (tmp_path / "r").exists()
+    assert [path.name for path in (tmp_path / "full").iterdir()] == ["thesis.txt"]
+
+
+def test_of_another_preset_the_first_differences_are_shown(copied: Path) -> None:
+    said = refusal(terrarium("train", "--run", copied, "--preset", "base"), 1)
+    assert "preset was 'quick', now 'base'; video_tokenizer.steps was 6, now 40000; " in said
+    assert len(said) < 600
+    assert re.search(r"; and \d+ more\. Resume with", said)
 
 
 def test_another_configuration_is_shown_as_a_difference(copied: Path) -> None:

@@ -10,6 +10,7 @@ from terrarium.cli.group import FOLDER, LONGEST_LINE, main
 from terrarium.errors import UsageError
 
 FRAMES = 12_000
+STRIDE = 8  # of the tokenizer, which would have to be imported with torch; a test holds the two together
 
 
 @main.command()
@@ -72,7 +73,14 @@ def ingest(paths: tuple[Path, ...], out: Path, size: str, rate: float, seed: int
 
 
 def size_of(text: str) -> tuple[int, int]:
+    """The height and width that a size names.
+
+    Raises:
+        UsageError: it names none, or one that no grid of tokens fits.
+    """
     height, cross, width = text.lower().partition("x")
     if not (cross and height.isdecimal() and width.isdecimal() and len(text) < 20):
         raise UsageError(f"--size {text!r} is not HEIGHTxWIDTH", "Write --size 64x64.")
+    if int(height) % STRIDE or int(width) % STRIDE:
+        raise UsageError(f"--size {text}: the sides must be multiples of {STRIDE}", "Write --size 64x64.")
     return int(height), int(width)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,10 +24,28 @@ def asked_config(run: Path | None, preset: str | None, assignments: tuple[str, .
     return override(named_preset(preset or "quick"), assignments)
 
 
-def new_run() -> Path:
+@contextmanager
+def run_path(asked: Path | None) -> Iterator[Path]:
+    """The folder of a run, a new one in results/ by default; nothing is left of one that was not begun."""
     from terrarium.run.folder import RESULTS, new_run_path
 
-    return new_run_path(Path(RESULTS))
+    fresh = asked is None or not asked.exists()
+    path = asked or new_run_path(Path(RESULTS))
+    try:
+        yield path
+    finally:
+        if fresh and not (path / "run.json").exists():
+            _remove_unbegun(path, with_parent=asked is None)
+
+
+def _remove_unbegun(path: Path, *, with_parent: bool) -> None:
+    """Take away a folder that holds nothing but a lock; what holds footage or a passed trial stays."""
+    with suppress(OSError):
+        if {entry.name for entry in path.iterdir()} <= {".lock"}:
+            (path / ".lock").unlink(missing_ok=True)
+            path.rmdir()
+            if with_parent:
+                path.parent.rmdir()
 
 
 def open_run(run: Path) -> RunFolder:

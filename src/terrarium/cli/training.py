@@ -9,7 +9,7 @@ import click
 
 from terrarium.cli.footage import FRAMES
 from terrarium.cli.group import FOLDER, main
-from terrarium.cli.runs import asked_config, new_run, open_run, train_or_stop
+from terrarium.cli.runs import asked_config, open_run, run_path, train_or_stop
 from terrarium.cli.world import PORT, serve
 from terrarium.errors import UsageError
 
@@ -37,10 +37,9 @@ def demo(
     from terrarium.progress import ConsoleProgress
 
     config = asked_config(run, preset, assignments)
-    run = run or new_run()
-    data = run / "footage"
-    begun = (run / "run.json").exists()  # on whatever footage: it goes on with that
-    with ConsoleProgress() as progress:
+    with run_path(run) as path, ConsoleProgress() as progress:
+        data = path / "footage"
+        begun = (path / "run.json").exists()  # on whatever footage: it goes on with that
         if not begun and not (data / "dataset.json").exists():
             from terrarium.data.sources.gymnasium import record as record_footage
 
@@ -51,7 +50,7 @@ def demo(
                 seed=config.seed if config else 0,
                 progress=lambda done, total: progress.update(f"recording {env}", done, total),
             )
-        finished = train_or_stop(run, None if begun else data, config, progress, "demo")
+        finished = train_or_stop(path, None if begun else data, config, progress, "demo")
         if finished is None:
             return
         from terrarium.pipeline import known_scores, score
@@ -86,11 +85,11 @@ def train(
 
     if data is None and run is None:
         raise UsageError("nothing says what to train on", "Give --data DATASET, or --run DIR to resume.")
-    config, run = asked_config(run, preset, assignments), run or new_run()
-    with ConsoleProgress() as progress:
+    config = asked_config(run, preset, assignments)
+    with run_path(run) as path, ConsoleProgress() as progress:
         if config is not None and data is not None and not no_smoke:
-            smoke_once(run, data, config, progress)
-        finished = train_or_stop(run, data, config, progress, "train", gates=not no_gates, heal=not no_heal)
+            smoke_once(path, data, config, progress)
+        finished = train_or_stop(path, data, config, progress, "train", gates=not no_gates, heal=not no_heal)
     if finished is not None:
         click.echo(f"report: {finished.path / 'report.html'}")
 

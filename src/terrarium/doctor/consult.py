@@ -141,7 +141,8 @@ def page_of(code: str, language: str | None) -> str:
     """
     detectors = _detectors()
     if code not in detectors:
-        raise UsageError(f"there is no detector {code!r}", _similar(code, list(detectors)))
+        hint = f"{_similar(code, list(detectors))} All are shown by --list.".strip()
+        raise UsageError(f"there is no detector {code!r}", hint)
     return f"{code}\n\n{Language.choose(language).page(detectors[code], code)}"
 
 

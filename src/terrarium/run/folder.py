@@ -127,7 +127,7 @@ class RunFolder:
             RunError: the folder holds something already, or can't be written.
         """
         _make_folder(path)
-        _refuse_occupied(path)
+        refuse_occupied(path)
         own = {"format": FORMAT, "id": _new_id(), "created": disk.now()}
         write_json(path / "run.json", {**own, **facts, **own})
         return RunFolder.open(path)
@@ -194,7 +194,16 @@ def _make_folder(path: Path) -> None:
         ) from error
 
 
-def _refuse_occupied(path: Path) -> None:
+def refuse_occupied(path: Path) -> None:
+    """Refuse a folder that no run can be begun in; one that is missing or empty is fine.
+
+    Raises:
+        RunError: it holds a run, or something else, or is no folder.
+    """
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise RunError(f"{path} is not a folder", "Choose another folder for the run")
     if (path / "run.json").exists():
         raise RunError(
             f"{path} holds a run already", "Resume it with the same command, or choose another folder"

@@ -131,5 +131,5 @@ def test_a_damaged_file_is_skipped(tmp_path: Path) -> None:
 def test_the_extra_is_named_when_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "a.h5").write_text("")
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(MissingExtraError, match=r"terrarium\[h5\]"):
+    with pytest.raises(MissingExtraError, match=r"pip install -e '\.\[h5\]'"):
         ingest([tmp_path / "a.h5"], tmp_path / "out")

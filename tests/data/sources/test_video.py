@@ -158,6 +158,13 @@ def test_footage_is_stored_as_a_player_shows_it(
         assert np.abs(frame_HWC - truth).mean() < 12
 
 
+@pytest.mark.parametrize(("rate", "repeats"), [(10, False), (30, False), (90, True)])
+def test_a_rate_above_a_videos_own_is_told(rate: int, repeats: bool, tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", scene(0, 60), rate=30)
+    (kept,) = ingest([tmp_path / "a.mp4"], tmp_path / "out", frames_per_second=rate).kept
+    assert ("it shows 30 pictures a second: at a rate of 90 many frames repeat" in str(kept)) == repeats
+
+
 def test_pictures_that_change_their_size_midway_are_taken(tmp_path: Path) -> None:
     path = write_packets(tmp_path / "grows.mkv", [jpeg(48, 64)] * 20 + [jpeg(96, 80)] * 20)
     frames_THWC = all_frames(path, tmp_path / "out", (24, 32))

@@ -52,6 +52,7 @@ def read_video(path: Path, rate: float, size: Size, reading: Reading) -> Iterato
             for picture, begins in resample(_pictures(container, stream, path, reading), rate):
                 yield Shot(to_frame(_rgb(picture), size), begins)
                 count += 1
+            reading.note = "; ".join(filter(None, (reading.note, _repeats(stream, rate))))
     except BROKEN as error:
         if count == 0:
             raise UnreadableFootageError(_reason(error)) from error
@@ -126,6 +127,16 @@ def _pictures(container: Any, stream: Any, path: Path, reading: Reading) -> Iter
     if first is not None and seconds + 0.5 < 0.9 * promised:
         notes.append(f"it ends after {seconds:.1f} of {promised:.1f} seconds")
     reading.note = "; ".join(notes)
+
+
+def _repeats(stream: Any, rate: float) -> str:
+    """What to say where a file has fewer pictures than are asked for."""
+    own = float(stream.average_rate or rate)
+    return (
+        f"it shows {own:.4g} pictures a second: at a rate of {rate:g} many frames repeat"
+        if rate > own * 1.1
+        else ""
+    )
 
 
 def _seconds(container: Any, stream: Any) -> float:
