@@ -38,9 +38,9 @@ from terrarium.evaluate.footage import first_actions
 from terrarium.models.frames import to_video
 from terrarium.models.latent_actions import LatentActions
 from terrarium.presets import preset
-from terrarium.train.loop import train_step
 from terrarium.train.stages import Stage, latent_actions_stage
 from terrarium.train.state import TrainState
+from terrarium.train.step import train_step
 
 PAIRS = 3000  # of frames, spread over the training and over the held-out episodes
 PROBE_CLIPS = 64  # for the loss with shuffled codes

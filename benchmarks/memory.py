@@ -37,7 +37,6 @@ from terrarium.errors import TerrariumError
 from terrarium.models.latent_actions import LatentActions
 from terrarium.models.tokenizer import VideoTokenizer
 from terrarium.presets import preset
-from terrarium.train.loop import train_step
 from terrarium.train.stages import (
     Stage,
     dynamics_stage,
@@ -46,6 +45,7 @@ from terrarium.train.stages import (
     tokenizer_stage,
 )
 from terrarium.train.state import TrainState
+from terrarium.train.step import train_step
 
 MIB = 1 << 20
 SIDE, EPISODE_FRAMES = 64, 500

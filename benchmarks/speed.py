@@ -36,7 +36,6 @@ from terrarium.models.latent_actions import LatentActions
 from terrarium.models.tokenizer import VideoTokenizer
 from terrarium.models.world import World
 from terrarium.presets import preset
-from terrarium.train.loop import train_step
 from terrarium.train.stages import (
     Stage,
     dynamics_stage,
@@ -45,6 +44,7 @@ from terrarium.train.stages import (
     tokenizer_stage,
 )
 from terrarium.train.state import TrainState
+from terrarium.train.step import train_step
 
 EPISODES = 8  # of any footage: which frames are seen changes nothing, and tokenizing more takes time
 EPISODE_FRAMES = 60

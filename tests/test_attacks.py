@@ -20,7 +20,7 @@ from terrarium.data.loader import ClipSampler
 from terrarium.data.tokens import TokenSampler, TokenStore
 from terrarium.data.writer import DatasetWriter
 from terrarium.run.folder import RunFolder
-from terrarium.train import loop
+from terrarium.train import records
 from terrarium.train.loop import train_stage
 from tiny_training import Crash, Told, make_folder, make_stage
 from tiny_world import TINY, as_options, store_footage, tiny_config
@@ -73,7 +73,7 @@ def test_killed_between_picture_and_checkpoint_no_picture_is_missing(
 
     for step in ("save_picture", "Saver.save"):
         with monkeypatch.context() as patch, pytest.raises(Crash):
-            patch.setattr(f"{loop.__name__}.{step}", crash)
+            patch.setattr(f"{records.__name__}.{step}", crash)
             train(make_stage(folder.name, footage, tmp_path, config))
     train(make_stage(folder.name, footage, tmp_path, config))
     assert [path.name for path in folder.visualizations_path.glob("*.png")] == [

@@ -23,7 +23,7 @@ from terrarium.progress import ConsoleProgress
 from terrarium.run.folder import RunFolder, StageFolder
 from terrarium.run.history import read_history
 from terrarium.run.sameness import MACHINE, differences
-from terrarium.train.loop import Row, train_stage
+from terrarium.train.loop import train_stage
 from terrarium.train.pictures import Picture
 from terrarium.train.stages import (
     Stage,
@@ -32,6 +32,7 @@ from terrarium.train.stages import (
     latent_actions_stage,
     tokenizer_stage,
 )
+from terrarium.train.step import Row
 from tiny_world import tiny_config
 
 CPU = torch.device("cpu")
@@ -115,11 +116,11 @@ def train(folder: StageFolder, footage: Dataset, *assignments: str, progress: To
     """Train the stage of a folder with the tiny configuration; its pictures are blank, to save time."""
     config, progress = tiny_config(*assignments), progress or Told()
     stage = make_stage(folder.name, footage, folder.path.parent, config)
-    train_stage(dataclasses.replace(stage, draw=_draw_nothing), folder, config, progress)
+    train_stage(dataclasses.replace(stage, draw=draw_nothing), folder, config, progress)
     return progress
 
 
-def _draw_nothing(_model: nn.Module) -> Picture:
+def draw_nothing(_model: nn.Module) -> Picture:
     blank_BTHWC = np.zeros((1, 1, 8, 8, 3), np.uint8)
     return Picture("blank", blank_BTHWC, blank_BTHWC, ["nothing"])
 

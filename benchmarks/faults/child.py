@@ -20,8 +20,9 @@ import torch
 
 from terrarium import pipeline
 from terrarium.cli import main
-from terrarium.data.loader import ClipSampler
+from terrarium.data.loader import ALL, ClipSampler, Rows
 from terrarium.train import loop, saver
+from terrarium.train.step import Row, train_step
 
 HOURS = 3600.0
 
@@ -30,10 +31,10 @@ def hang(step: float) -> None:
     """Reading the batch of a step never comes to an end."""
     read = ClipSampler.batch
 
-    def hanging(self: ClipSampler, number: int) -> Any:
+    def hanging(self: ClipSampler, number: int, rows: Rows = ALL) -> Any:
         if number == step:
             time.sleep(HOURS)
-        return read(self, number)
+        return read(self, number, rows)
 
     _set(ClipSampler, "batch", hanging)
 
@@ -61,9 +62,9 @@ def slow_steps(seconds: float) -> None:
 
 def poison(step: float) -> None:
     """From a step on no batch is finite, whichever is taken."""
-    take = loop.train_step
+    take = train_step
 
-    def poisoned(state: Any, stage: Any, inputs: Any, *rest: Any) -> loop.Row:
+    def poisoned(state: Any, stage: Any, inputs: Any, *rest: Any) -> Row:
         ill = tuple(torch.full_like(each, float("nan")) for each in inputs)
         return take(state, stage, ill if state.step >= step else inputs, *rest)
 
@@ -139,9 +140,9 @@ SPOILS: dict[str, Callable[[float], None]] = {
 
 
 def _before_steps(does: Callable[[Any], None]) -> None:
-    take = loop.train_step
+    take = train_step
 
-    def taken(state: Any, *rest: Any) -> loop.Row:
+    def taken(state: Any, *rest: Any) -> Row:
         does(state)
         return take(state, *rest)
 

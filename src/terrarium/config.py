@@ -165,6 +165,18 @@ class GatesConfig(Section):
     least_gain: float = Field(0.0, description="dB; roll-outs must be above the copied last frame by more")
 
 
+class RanksConfig(Section):
+    """How several processes train one model; of no account where there is one."""
+
+    strategy: Literal["ddp", "fsdp"] = Field("ddp", description="weights whole in each, or in shards")
+    checkpoints: Literal["gathered", "sharded"] = Field(
+        "gathered", description="by the first process, or each its part"
+    )
+    timeout_seconds: Annotated[float, Field(ge=1, le=86400)] = Field(
+        600.0, description="longest that one may keep the others waiting within a step"
+    )
+
+
 class Config(Section):
     """Everything that decides what a run becomes, apart from its footage."""
 
@@ -177,6 +189,7 @@ class Config(Section):
     dynamics: DynamicsConfig
     evaluate: EvaluateConfig = EvaluateConfig()
     gates: GatesConfig = GatesConfig()
+    ranks: RanksConfig = RanksConfig()
 
 
 def override(config: Config, assignments: Iterable[str]) -> Config:

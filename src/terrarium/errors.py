@@ -8,6 +8,7 @@ TerrariumError
 ├── RunError            a run folder that is missing, foreign, locked or of another configuration
 ├── TrainingError       a step that can't be taken: a loss or a gradient that is not finite
 │   └── OutOfMemoryError    a step that found no room
+├── RankLostError       one of several processes that train together is gone
 ├── HealthError         a stage that the doctor finds critical, and that nothing cured
 ├── PlayError           a world that can't be served: a busy port, a bad address
 └── MissingExtraError   an optional package that is not installed
@@ -63,6 +64,10 @@ class TrainingError(TerrariumError):
 
 class OutOfMemoryError(TrainingError):
     """A step that found no room in memory."""
+
+
+class RankLostError(TerrariumError):
+    """One of several processes that train together is gone."""
 
 
 class HealthError(TerrariumError):

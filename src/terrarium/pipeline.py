@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from terrarium.beginning import open_or_begin
-from terrarium.config import Config
+from terrarium.config import Config, RanksConfig
 from terrarium.data.dataset import Dataset
 from terrarium.data.tokens import TokenStore
 from terrarium.doctor import write_report
@@ -32,8 +33,9 @@ from terrarium.run.folder import STAGES, RunFolder, StageFolder, point_latest, r
 from terrarium.run.freeze import forget_stop
 from terrarium.run.lock import RunLock
 from terrarium.run.manifest import sha256_of_manifest
+from terrarium.train.distributed import ALONE, Ranks, joined
 from terrarium.train.loop import train_stage
-from terrarium.train.proof import Proof, is_proven, note_proof, prove_probe
+from terrarium.train.proof import is_proven, note_proof, prove_probe
 from terrarium.train.stages import (
     Stage,
     dynamics_stage,
@@ -71,24 +73,30 @@ def train(
         RunError: the run is another's, or was started with something else.
         TerrariumError: whatever else keeps training from going on; what was done is kept.
     """
-    with RunLock(run_path):
-        run = open_or_begin(run_path, data, config)
-        point_latest(run.path)
-        forget_stop(run.path)
+    patience = (config.ranks if config else RanksConfig()).timeout_seconds
+    with joined(patience) as ranks, ExitStack() as stack:
+
+        def begin() -> str:
+            stack.enter_context(RunLock(run_path))
+            run = open_or_begin(run_path, data, config)
+            point_latest(run.path)
+            forget_stop(run.path)
+            return str(run.path)
+
+        run = RunFolder.open(Path(ranks.from_first(begin)))
         dataset, config = open_footage(run), run_config(run)
-        device = choose_device(config.device)
+        device = ranks.device(choose_device(config.device))
         progress.say(f"run {run.path}\n{dataset.describe()}")
-        try:
-            for name in STAGES:
-                folder = run.stage(name)
-                if not is_done(folder, proven=gates):
-                    stage, parents = build_stage(run, name, config, dataset, device, progress)
-                    gate = DoctorGate(stage, folder, config, heal=heal, say=progress.say) if gates else None
-                    _train(stage, folder, config, progress, parents, gate)
-            if gates and config.gates.play:
-                ask_at_play_gate(run, config, progress)
-        finally:
-            write_report(run.path)
+        if ranks.is_first:
+            stack.callback(write_report, run.path)
+        for name in STAGES:
+            folder = run.stage(name)
+            if not ranks.from_first(functools.partial(is_done, folder, proven=gates)):
+                stage, parents = build_stage(run, name, config, dataset, device, progress, ranks)
+                gate = DoctorGate(stage, folder, config, heal=heal, say=progress.say) if gates else None
+                _train(stage, folder, config, progress, parents, gate, ranks)
+        if gates and config.gates.play and ranks.is_first:
+            ask_at_play_gate(run, config, progress)
     return run
 
 
@@ -156,6 +164,7 @@ def build_stage(
     dataset: Dataset,
     device: torch.device,
     progress: ConsoleProgress,
+    ranks: Ranks = ALONE,
 ) -> tuple[Stage, list[Path]]:
     """A stage of a run before its first step, and the checkpoints that it stands on.
 
@@ -171,7 +180,9 @@ def build_stage(
     keys = [dataset.fingerprint, *(sha256_of_manifest(parent) for parent in parents)]
     store = TokenStore(run.path / "tokens", keys, tokenizer.rows * tokenizer.columns)
     encode = functools.partial(encode_episode, tokenizer, actions, device)
-    store.fill(dataset.train, encode, functools.partial(progress.update, "tokenizing footage"))
+    ours = dataset.train[ranks.rank :: ranks.count]
+    store.fill(ours, encode, functools.partial(progress.update, "tokenizing footage"))
+    ranks.wait()
     return dynamics_stage(config, dataset, tokenizer, actions, store, device), parents
 
 
@@ -182,7 +193,26 @@ def _train(
     progress: ConsoleProgress,
     parents: list[Path],
     gate: DoctorGate | None,
+    ranks: Ranks,
 ) -> None:
+    ranks.from_first(lambda: _write_config(stage, folder, parents))
+    train_stage(stage, folder, config, progress, gate, ranks)
+    if gate is not None:
+        ranks.from_first(lambda: _prove(stage, folder, config))
+
+
+def _prove(stage: Stage, folder: StageFolder, config: Config) -> None:
+    """A stage is done when its last checkpoint has been used (L4), not when it has been written."""
+    proof = prove_probe(stage, folder, config, trained_checkpoint(folder))
+    note_proof(proof, folder)
+    if proof.holds is False:
+        raise CheckpointError(
+            f"{proof.path} does not do what it did when it was saved: {proof.reason}",
+            "Resume: the checkpoint before it is taken if this one is moved away.",
+        )
+
+
+def _write_config(stage: Stage, folder: StageFolder, parents: list[Path]) -> None:
     folder.create()
     write_json(
         folder.config_path,
@@ -200,17 +230,3 @@ def _train(
             **describe_model(stage.model),
         },
     )
-    train_stage(stage, folder, config, progress, gate)
-    if gate is not None:
-        proof = prove_probe(stage, folder, config, trained_checkpoint(folder))
-        note_proof(proof, folder)
-        _refuse_unproven(proof)
-
-
-def _refuse_unproven(proof: Proof) -> None:
-    """A stage is done when its last checkpoint has been used (L4), not when it has been written."""
-    if proof.holds is False:
-        raise CheckpointError(
-            f"{proof.path} does not do what it did when it was saved: {proof.reason}",
-            "Resume: the checkpoint before it is taken if this one is moved away.",
-        )

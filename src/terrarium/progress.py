@@ -13,6 +13,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from terrarium import launched
+
 LINE_SECONDS = 10.0  # between lines where the output is no terminal
 RECENT = 100  # steps that the estimate of the remaining time is made of
 BLOCK = 10  # steps whose median is one opinion; the slowest and the fastest one are the ends of a band
@@ -25,7 +27,8 @@ class ConsoleProgress:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        self.console = console or Console(file=sys.stderr, highlight=False)
+        # of processes that train together only the first one speaks
+        self.console = console or Console(file=sys.stderr, highlight=False, quiet=launched.rank() > 0)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),

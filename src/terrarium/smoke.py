@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 
+from terrarium import launched
 from terrarium.beginning import refuse_footage
 from terrarium.config import Config, flat, from_tree
 from terrarium.data.dataset import Dataset, Episode
@@ -142,7 +143,9 @@ def _command(folder: Path, run: Path, config: Config) -> list[str]:
 
 def _run(command: list[str], folder: Path) -> str:
     """ "" where a process ends well, or the last line of what it said."""
-    ended = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)  # noqa: S603
+    ended = subprocess.run(  # noqa: S603 - our own words
+        command, cwd=folder, env=launched.alone(), capture_output=True, text=True, check=False
+    )
     lines = ended.stderr.strip().splitlines() or ["it said nothing"]
     return "" if ended.returncode == 0 else lines[-1][:300]
 
@@ -152,7 +155,7 @@ def _kill(command: list[str], folder: Path, run: Path, dice: random.Random) -> s
     stage, steps = dice.choice(STAGES), dice.randint(STEPS // 2 + 1, STEPS - 1)
     history = run / stage / "history.jsonl"
     quiet = subprocess.DEVNULL
-    train = subprocess.Popen(command, cwd=folder, stdout=quiet, stderr=quiet)  # noqa: S603 - our own words
+    train = subprocess.Popen(command, cwd=folder, env=launched.alone(), stdout=quiet, stderr=quiet)  # noqa: S603 - our own words
     with train as process:
         try:
             while process.poll() is None and not (history.exists() and _rows(history) >= steps):

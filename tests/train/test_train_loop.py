@@ -18,10 +18,11 @@ from terrarium.run.checkpoint import judge_path, list_checkpoints
 from terrarium.run.folder import STAGES
 from terrarium.run.history import History, read_history
 from terrarium.train.interruption import Interrupted
-from terrarium.train.loop import train_stage, train_step
+from terrarium.train.loop import train_stage
 from terrarium.train.saver import Saver
 from terrarium.train.stages import Stage
 from terrarium.train.state import TrainState
+from terrarium.train.step import train_step
 from tiny_training import (
     Told,
     make_folder,

@@ -9,9 +9,9 @@ from torch import nn
 from terrarium.data.dataset import Dataset
 from terrarium.errors import CheckpointError
 from terrarium.run.folder import STAGES
-from terrarium.train.loop import train_step
 from terrarium.train.saver import commit
 from terrarium.train.state import TrainState, describe_model, seed_step
+from terrarium.train.step import train_step
 from tiny_training import make_folder, make_stage
 from tiny_world import tiny_config
 

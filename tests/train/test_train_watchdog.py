@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from terrarium.data.dataset import Dataset
+from terrarium.data.loader import ALL, Rows
 from terrarium.run.checkpoint import list_checkpoints
 from terrarium.train.interruption import Interrupted
 from terrarium.train.loop import train_stage
@@ -24,7 +25,7 @@ from tiny_training import Told, make_folder, make_stage, timeless
 from tiny_world import tiny_config
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
-LEAST = 0.3
+LEAST = 0.6
 SETTINGS = ("video_tokenizer.steps=12", f"video_tokenizer.stall_seconds={LEAST}")
 
 
@@ -35,11 +36,11 @@ class Hanging:
         self._batches, self._step = batches, step
         self.hangs, self.go_on = threading.Event(), threading.Event()
 
-    def batch(self, step: int) -> Any:
+    def batch(self, step: int, rows: Rows = ALL) -> Any:
         if step == self._step:
             self.hangs.set()
             self.go_on.wait(20)
-        return self._batches.batch(step)
+        return self._batches.batch(step, rows)
 
     def identity(self, step: int) -> str:
         return str(self._batches.identity(step))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from terrarium import launched
 from terrarium.errors import TerrariumError
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ def _end(number: int, _frame: FrameType | None) -> NoReturn:
 def _fail(text: str, code: int) -> NoReturn:
     from terrarium.doctor.wording import plain
 
-    click.secho("error: ", fg="red", bold=True, err=True, nl=False)
+    who = f"error on rank {launched.rank()}: " if launched.count() > 1 else "error: "
+    click.secho(who, fg="red", bold=True, err=True, nl=False)
     click.echo(plain(text, LONGEST_LINE), err=True)
     sys.exit(code)
 

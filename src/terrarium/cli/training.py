@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from terrarium import launched
 from terrarium.cli.footage import FRAMES
 from terrarium.cli.group import FOLDER, main
 from terrarium.cli.runs import asked_config, open_run, run_path, train_or_stop
@@ -79,7 +80,10 @@ def train(
     no_heal: bool,
     no_smoke: bool,
 ) -> None:
-    """Train the three stages. The same command again resumes where it was stopped."""
+    """Train the three stages. The same command again resumes where it was stopped.
+
+    With several processes: torchrun --nproc-per-node 2 -m -- terrarium train ...
+    """
     from terrarium.progress import ConsoleProgress
     from terrarium.smoke import smoke_once
 
@@ -87,10 +91,10 @@ def train(
         raise UsageError("nothing says what to train on", "Give --data DATASET, or --run DIR to resume.")
     config = asked_config(run, preset, assignments)
     with run_path(run) as path, ConsoleProgress() as progress:
-        if config is not None and data is not None and not no_smoke:
+        if config is not None and data is not None and not no_smoke and launched.rank() == 0:
             smoke_once(path, data, config, progress)
         finished = train_or_stop(path, data, config, progress, "train", gates=not no_gates, heal=not no_heal)
-    if finished is not None:
+    if finished is not None and launched.rank() == 0:
         click.echo(f"report: {finished.path / 'report.html'}")
 
 

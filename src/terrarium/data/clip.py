@@ -5,6 +5,7 @@ Letters in names: B batch, T time, H height, W width, C colour channels (always 
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,3 +25,12 @@ class Clips:
     video_BTHWC: NDArray[np.uint8]
     episode_B: NDArray[np.int64]
     start_B: NDArray[np.int64]
+
+    def fingerprint(self) -> int:
+        """Which clips these are, as a number below 2**32."""
+        return places_fingerprint(self.episode_B, self.start_B)
+
+
+def places_fingerprint(episode_B: NDArray[np.int64], start_B: NDArray[np.int64]) -> int:
+    """A number below 2**32 that names clips by where they were cut."""
+    return zlib.crc32(np.stack([episode_B, start_B]).tobytes())

@@ -22,6 +22,9 @@ from terrarium.errors import DataError
 Batch = TypeVar("Batch")
 Batch_co = TypeVar("Batch_co", covariant=True)
 
+Rows = slice | Sequence[int]
+ALL = slice(None)
+
 QUEUE_LENGTH = 2  # one batch in hand, one being cut: more only costs memory
 LOOK_SECONDS = 0.2  # while a batch is waited for
 LEAVE_SECONDS = 5.0  # that a thread which hangs in reading is waited for: it holds nothing, and dies with us
@@ -65,9 +68,9 @@ class ClipSampler:
         place_B = np.searchsorted(self._first_start, flat_B, side="right") - 1
         return self._index[place_B], flat_B - self._first_start[place_B]
 
-    def batch(self, step: int) -> Clips:
-        """The batch of a step, always the same for the same step."""
-        episode_B, start_B = self.draw(step)
+    def batch(self, step: int, rows: Rows = ALL) -> Clips:
+        """The batch of a step, always the same for the same step; or some rows of it: others are not read."""
+        episode_B, start_B = (drawn[rows] for drawn in self.draw(step))
         pairs = zip(episode_B.tolist(), start_B.tolist(), strict=True)
         clips = [
             self._by_index[index].frames_THWC[start : start + self.clip_frames] for index, start in pairs

@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from terrarium.data.clip import places_fingerprint
 from terrarium.data.dataset import Episode
-from terrarium.data.loader import ClipSampler
+from terrarium.data.loader import ALL, ClipSampler, Rows
 from terrarium.errors import DataError
 
 NO_ACTION = 65535
@@ -33,10 +34,18 @@ class TokenClips:
     Attributes:
         tokens_BTP: int64.
         actions_BT: int64, T - 1 codes; the one at t leads from frame t to t + 1.
+        episode_B: as of `Clips`.
+        start_B: likewise.
     """
 
     tokens_BTP: NDArray[np.int64]
     actions_BT: NDArray[np.int64]
+    episode_B: NDArray[np.int64]
+    start_B: NDArray[np.int64]
+
+    def fingerprint(self) -> int:
+        """Which clips these are, as a number below 2**32."""
+        return places_fingerprint(self.episode_B, self.start_B)
 
 
 class TokenStore:
@@ -132,13 +141,13 @@ class TokenSampler:
         for episode in episodes:
             store.read(episode)  # damage is met now, not hours later
 
-    def batch(self, step: int) -> TokenClips:
-        """The batch of a step, always the same for the same step."""
-        episode_B, start_B = self._clips.draw(step)
+    def batch(self, step: int, rows: Rows = ALL) -> TokenClips:
+        """The batch of a step, always the same for the same step; or some rows of it: others are not read."""
+        episode_B, start_B = (drawn[rows] for drawn in self._clips.draw(step))
         frames = self._clips.clip_frames
         pairs = zip(episode_B.tolist(), start_B.tolist(), strict=True)
         rows_BTP = np.stack([self._read(index, start, frames) for index, start in pairs])
-        return TokenClips(rows_BTP[..., :-1], rows_BTP[:, :-1, -1])
+        return TokenClips(rows_BTP[..., :-1], rows_BTP[:, :-1, -1], episode_B, start_B)
 
     def _read(self, index: int, start: int, frames: int) -> NDArray[np.int64]:
         """A copy, so that the map is closed again: each open one takes one of the few files of a process."""

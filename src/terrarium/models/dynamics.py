@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from terrarium.config import DynamicsConfig
 from terrarium.models.blocks import LayerNorm, SpaceBlock, TimeAttention
 from terrarium.models.quantizer import FiniteScalarQuantizer
+from terrarium.models.share import rand
 from terrarium.models.step_result import StepResult
 
 
@@ -171,16 +172,16 @@ class Dynamics(nn.Module):
         if not (self.training and self.config.corruption):
             return digits_BTPD
         batch, device = digits_BTPD.shape[0], digits_BTPD.device
-        share_B11 = torch.rand(batch, 1, 1, device=device) * self.config.corruption
-        replaced_BTP = torch.rand(digits_BTPD.shape[:-1], device=device) < share_B11
-        random_BTPD = (torch.rand(digits_BTPD.shape, device=device) * self.quantizer.counts).long()
+        share_B11 = rand((batch, 1, 1), device) * self.config.corruption
+        replaced_BTP = rand(digits_BTPD.shape[:-1], device) < share_B11
+        random_BTPD = (rand(digits_BTPD.shape, device) * self.quantizer.counts).long()
         return torch.where(replaced_BTP[..., None], random_BTPD, digits_BTPD)
 
     def _draw_known(self, frames: int, device: torch.device) -> Tensor:
         """Which tokens are given (N, P): none for `whole_mask` of the frames, else a cosine-drawn share."""
-        share_N1 = 1 - torch.cos(torch.rand(frames, 1, device=device) * math.pi / 2)
-        share_N1 = torch.where(torch.rand(frames, 1, device=device) < self.config.whole_mask, 0.0, share_N1)
-        return torch.rand(frames, self.places, device=device) < share_N1
+        share_N1 = 1 - torch.cos(rand((frames, 1), device) * math.pi / 2)
+        share_N1 = torch.where(rand((frames, 1), device) < self.config.whole_mask, 0.0, share_N1)
+        return rand((frames, self.places), device) < share_N1
 
     def _result(
         self, logits_NPL: Tensor, target_NPD: Tensor, before_NPD: Tensor, known_NP: Tensor
@@ -205,4 +206,5 @@ class Dynamics(nn.Module):
                 "changed_accuracy": (right_NP * moving_NP).sum() / moving_NP.sum().clamp(min=1),
                 "nats_per_token": (nats_NP * masked_NP).sum() / masked_NP.sum().clamp(min=1),
             }
-        return StepResult(loss, measures)
+        weights = {name: masked_NP.sum() for name in measures} | {"changed_accuracy": moving_NP.sum()}
+        return StepResult(loss, measures, weight_NP.sum(), weights)

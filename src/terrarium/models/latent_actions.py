@@ -10,6 +10,7 @@ from terrarium.config import LatentActionsConfig
 from terrarium.models.blocks import ConditionedConv
 from terrarium.models.frames import pool_frames
 from terrarium.models.quantizer import BinaryQuantizer
+from terrarium.models.share import add_up, rand
 from terrarium.models.step_result import StepResult
 
 CONDITION = 64  # width of the embedded action
@@ -191,7 +192,7 @@ class _Decoder(nn.Module):
         if not changes:
             return []
         first = changes[0]
-        keep_N111 = (torch.rand(len(first), 1, 1, 1, device=first.device) >= self.past_dropout).float()
+        keep_N111 = (rand((len(first), 1, 1, 1), first.device) >= self.past_dropout).float()
         return [keep_N111] * len(changes)
 
 
@@ -237,7 +238,8 @@ def _motion_weight(small: Tensor, count: int) -> Tensor:
 
 def _code_use(codes_BT: Tensor, codes: int) -> dict[str, Tensor]:
     """Entropy of the codes of a batch in nats, how many occur, and their share of all."""
-    shares = torch.bincount(codes_BT.flatten(), minlength=codes) / codes_BT.numel()
+    counts = add_up(torch.bincount(codes_BT.flatten(), minlength=codes))
+    shares = counts / counts.sum()
     unique = (shares > 0).sum().float()
     return {
         "action_entropy": torch.special.entr(shares).sum(),

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from terrarium.models.share import BatchNorm, rand
+
 
 class FiniteScalarQuantizer(nn.Module):
     """Rounds each dimension of a vector to one of a few levels (Mentzer et al. 2023, section 3).
@@ -74,7 +76,7 @@ class BinaryQuantizer(nn.Module):
     def __init__(self, bits: int, soft_share: float = 0.0) -> None:
         super().__init__()
         self.bits, self.soft_share = bits, soft_share
-        self.norm = nn.BatchNorm1d(bits, affine=False, momentum=0.05)
+        self.norm = BatchNorm(bits, momentum=0.05)
         self.register_buffer("powers", 2 ** torch.arange(bits), persistent=False)
         self.powers: Tensor
 
@@ -90,7 +92,7 @@ class BinaryQuantizer(nn.Module):
         codes_N = ((hard_NA > 0) * self.powers).sum(-1)
         signs_NA = soft_NA + (hard_NA - soft_NA).detach()
         if self.training and self.soft_share:
-            stays_N1 = torch.rand(len(soft_NA), 1, device=soft_NA.device) < self.soft_share
+            stays_N1 = rand((len(soft_NA), 1), soft_NA.device) < self.soft_share
             signs_NA = torch.where(stays_N1, soft_NA, signs_NA)
         return signs_NA, codes_N
 

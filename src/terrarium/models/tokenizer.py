@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from terrarium.config import VideoTokenizerConfig
 from terrarium.models.blocks import ConvBlock
 from terrarium.models.quantizer import FiniteScalarQuantizer
+from terrarium.models.share import add_up
 from terrarium.models.step_result import StepResult
 
 STRIDE = 8
@@ -59,8 +60,11 @@ class VideoTokenizer(nn.Module):
         loss = (error_NCHW * self.pixel_weight(video_BTCHW)).mean()
         with torch.no_grad():
             psnr = -10 * torch.log10(error_NCHW.mean((1, 2, 3)) + 1e-8).mean()
-            used = self.quantizer.to_tokens(digits_NPD).unique().numel() / self.quantizer.codes
-        return StepResult(loss, {"psnr": psnr, "codebook_usage": torch.tensor(used)})
+            # what is not finite has digits beyond the codes; the loss tells that, not this
+            tokens = self.quantizer.to_tokens(digits_NPD).flatten().clamp(0, self.quantizer.codes - 1)
+            counts = add_up(torch.bincount(tokens, minlength=self.quantizer.codes))
+            usage = (counts > 0).float().mean()
+        return StepResult(loss, {"psnr": psnr, "codebook_usage": usage})
 
     def pixel_weight(self, video_BTCHW: Tensor) -> Tensor:
         """Per pixel (N, 1, H, W), at least 1: 1 + motion_weight where all motion of the clip is."""

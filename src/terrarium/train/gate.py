@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Protocol
 
 from terrarium.errors import TrainingError
 from terrarium.train.adjustments import Adjustment
+from terrarium.train.distributed import Ranks
 from terrarium.train.interruption import never
 
 
@@ -34,6 +36,35 @@ class Gate(Protocol):
             TerrariumError: training must not go on.
         """
         ...
+
+
+class SharedGate:
+    """The gate of processes that train together: the first one's is asked, and all obey.
+
+    Args:
+        gate: of the first; what the others give is not asked.
+        ranks: that train together.
+        every: steps between two questions.
+    """
+
+    def __init__(self, gate: Gate, ranks: Ranks, every: int) -> None:
+        self._gate, self._ranks, self._every = gate, ranks, every
+
+    def ask(self, step: int, *, last: bool, asked: Callable[[], str] = never) -> Adjustment | None:
+        """See `Gate.ask`."""
+        if step % self._every and not last:
+            return None
+
+        def ask() -> dict[str, object] | None:
+            back = self._gate.ask(step, last=last, asked=asked)
+            return asdict(back) if back else None
+
+        told = self._ranks.from_first(ask)
+        return Adjustment(**told) if told else None
+
+    def answer(self, refusal: TrainingError, step: int) -> Adjustment:
+        """See `Gate.answer`."""
+        return Adjustment(**self._ranks.from_first(lambda: asdict(self._gate.answer(refusal, step))))
 
 
 class OpenGate:

@@ -22,10 +22,10 @@ from terrarium.run.survey import list_checkpoints
 from terrarium.run.verify import judge
 from terrarium.train.adjustments import Adjustments
 from terrarium.train.interruption import Interrupted, never
-from terrarium.train.loop import Row, train_step
 from terrarium.train.probe import probe_loss
 from terrarium.train.stages import Stage
 from terrarium.train.state import TrainState
+from terrarium.train.step import Row, train_step
 
 NAME = "proof.json"
 # of the loss: other hardware and other releases round differently; damage shows in the first digits

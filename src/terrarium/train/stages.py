@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from terrarium.config import Config, StageConfig
 from terrarium.data.clip import Clips
 from terrarium.data.dataset import Dataset, Episode
-from terrarium.data.loader import ClipSampler, windows
+from terrarium.data.loader import ALL, ClipSampler, Rows, windows
 from terrarium.data.places import mean_frame
 from terrarium.data.tokens import TokenClips, TokenSampler, TokenStore
 from terrarium.errors import DataError
@@ -37,8 +37,8 @@ ENCODE_FRAMES = 256  # at once, while footage is tokenized
 class StageBatches(Protocol):
     """The batch of a step, and its name."""
 
-    def batch(self, step: int) -> Any:
-        """The batch of a step, always the same."""
+    def batch(self, step: int, rows: Rows = ALL) -> Any:
+        """The batch of a step, always the same; or these rows of it."""
         ...
 
     def identity(self, step: int) -> str:

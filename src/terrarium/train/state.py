@@ -22,6 +22,8 @@ from terrarium.errors import CheckpointError
 from terrarium.run import disk
 from terrarium.run.checkpoint import read_files, read_state
 from terrarium.run.folder import StageFolder
+from terrarium.train import parallel
+from terrarium.train.distributed import ALONE, Ranks
 from terrarium.train.optimizer import make_optimizer
 from terrarium.train.saver import Snapshot
 
@@ -34,34 +36,71 @@ class TrainState:
         model: its live weights.
         average: the exponential moving average of the weights, for evaluation and for the stages above.
         optimizer: of the live weights.
+        runner: what is called with inputs: the model, or what averages its gradients over processes.
+        ranks: the processes that train it together.
+        plain: where the average is in shards, a model to put it together in.
         step: optimizer steps taken.
     """
 
     model: nn.Module
     average: nn.Module
     optimizer: torch.optim.AdamW
+    runner: nn.Module
+    ranks: Ranks = ALONE
+    plain: nn.Module | None = None
     step: int = 0
 
     @staticmethod
-    def begin(model: nn.Module, config: StageConfig) -> TrainState:
-        """A state before the first step."""
+    def begin(
+        model: nn.Module, config: StageConfig, ranks: Ranks = ALONE, strategy: str = "ddp"
+    ) -> TrainState:
+        """A state before the first step.
+
+        Args:
+            model: is trained in place, but for `fsdp`: then its copy in shards is.
+            config: of the stage.
+            ranks: that train it together.
+            strategy: "ddp" or "fsdp", where they are several.
+        """
         average = copy.deepcopy(model).eval().requires_grad_(False)
-        return TrainState(model, average, make_optimizer(model, config))
+        if ranks.alone:
+            return TrainState(model, average, make_optimizer(model, config), model)
+        if strategy == "ddp":
+            runner = parallel.replicated(model)
+            return TrainState(model, average, make_optimizer(model, config), runner, ranks)
+        plain, model, average = average, parallel.sharded(model), parallel.sharded(average)
+        return TrainState(model, average, make_optimizer(model, config), model, ranks, plain)
 
     @torch.no_grad()
     def update_average(self, decay: float) -> None:
         """Move the average towards the live weights, faster in the first steps; copy buffers."""
         decay = min(decay, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+        averages = [parallel.here(parameter) for parameter in self.average.parameters()]
+        live_ones = [parallel.here(parameter) for parameter in self.model.parameters()]
+        torch._foreach_lerp_(averages, live_ones, 1 - decay)
         for mine, live in zip(self.average.buffers(), self.model.buffers(), strict=True):
             mine.copy_(live)
 
+    def whole_average(self) -> nn.Module | None:
+        """The averaged model in one piece, to be used by the first process; None in the others.
+
+        All processes must ask together.
+        """
+        if self.plain is not None:  # in shards
+            tensors = parallel.gathered(self.average.state_dict(), self.ranks)
+            if self.ranks.is_first:
+                self.plain.load_state_dict(tensors)
+        return (self.plain or self.average) if self.ranks.is_first else None
+
     def snapshot(self, notes: Mapping[str, object] = MappingProxyType({})) -> Snapshot:
-        """A copy of everything, on the CPU, for a checkpoint of this step; `notes` go to its `state.json`."""
+        """A copy of everything, on the CPU, for a checkpoint of this step; `notes` go to its `state.json`.
+
+        All processes must take it together; it is empty in all but the first.
+        """
         files = {
-            "model.safetensors": _copied(self.model.state_dict()),
-            "ema.safetensors": _copied(self.average.state_dict()),
-            "optimizer.safetensors": _copied(self._optimizer_tensors()),
+            "model.safetensors": parallel.gathered(self.model.state_dict(), self.ranks),
+            "ema.safetensors": parallel.gathered(self.average.state_dict(), self.ranks),
+            "optimizer.safetensors": parallel.gathered(self._optimizer_tensors(), self.ranks),
         }
         return Snapshot(self.step, files, {**describe_model(self.model), **notes})
 
@@ -80,8 +119,8 @@ class TrainState:
                 "Resume with the configuration it was started with.",
             )
         files = read_files(path)
-        self.model.load_state_dict(safetensors.torch.load(files["model.safetensors"]))
-        self.average.load_state_dict(safetensors.torch.load(files["ema.safetensors"]))
+        parallel.load(self.model, safetensors.torch.load(files["model.safetensors"]))
+        parallel.load(self.average, safetensors.torch.load(files["ema.safetensors"]))
         self._load_optimizer(safetensors.torch.load(files["optimizer.safetensors"]))
         self.step = step
 
@@ -97,8 +136,10 @@ class TrainState:
         state: dict[int, dict[str, Tensor]] = {}
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         for index, parameter in enumerate(parameters):
-            keys = ("step", "exp_avg", "exp_avg_sq")
-            state[index] = {key: tensors[f"{names[parameter]}/{key}"] for key in keys}
+            name = names[parameter]
+            state[index] = {"step": tensors[f"{name}/step"]}
+            for key in ("exp_avg", "exp_avg_sq"):
+                state[index][key] = parallel.shard_like(tensors[f"{name}/{key}"], parameter)
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
 
@@ -134,9 +175,3 @@ def _shape(table: dict[str, Any], name: str) -> str:
 def seed_step(seed: int, stage: str, step: int) -> None:
     """Seed every generator of torch for a step. The one place where training gets its randomness from."""
     torch.manual_seed(zlib.crc32(f"{seed}/{stage}/{step}".encode()) + (seed << 32))
-
-
-def _copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name: torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor) for name, tensor in tensors.items()
-    }

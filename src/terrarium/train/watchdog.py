@@ -34,12 +34,14 @@ class Watchdog:
         folder: of the stage; gets `stalls.txt`, where there is something to write.
         least_seconds: that are never called a stall.
         say: is told.
+        who: of several processes, for the name of the file.
 
     Use it as a context manager.
     """
 
-    def __init__(self, folder: Path, least_seconds: float, say: Callable[[str], None]) -> None:
-        self._path, self._least, self._say = folder / NAME, least_seconds, say
+    def __init__(self, folder: Path, least_seconds: float, say: Callable[[str], None], who: str = "") -> None:
+        self._path = folder / (f"stalls-{who}.txt" if who else NAME)
+        self._least, self._say = least_seconds, say
         self._spans: deque[float] = deque(maxlen=RECENT)
         self._doing, self._since, self._told = "", time.monotonic(), False
         self._lock, self._over = threading.Lock(), threading.Event()

@@ -1,0 +1,61 @@
+"""What processes that train together tell each other after every step, and what is written down of it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from terrarium.run.folder import StageFolder
+from terrarium.train.distributed import Ranks
+
+NAME = "ranks.jsonl"
+
+
+class Portion(Protocol):
+    """A batch, or our part of one."""
+
+    def fingerprint(self) -> int:
+        """Which clips it holds, as a number below 2**32."""
+        ...
+
+
+class Exchange:
+    """After each step every process says when it was ready for the first sum of the step, which clips it had,
+    its clock, and whether it is asked to leave: all leave after the same step. The first writes a row of it.
+
+    Args:
+        folder: of the stage; gets `ranks.jsonl` where there are several.
+        ranks: that train together.
+        asked: why this process is to leave, "" where it isn't.
+    """
+
+    def __init__(self, folder: StageFolder, ranks: Ranks, asked: Callable[[], str]) -> None:
+        self._path, self._ranks, self._own = folder.path / NAME, ranks, asked
+        self._agreed, self._since = "", time.monotonic()
+
+    def asked(self) -> str:
+        """Why all are to leave, "" where they aren't."""
+        return self._own() if self._ranks.alone else self._agreed
+
+    def after(self, step: int, batch: Portion) -> None:
+        """A step was taken, on this batch."""
+        if self._ranks.alone:
+            return
+        ready = self._ranks.meter.first_at or time.monotonic()
+        mine = [ready - self._since, batch.fingerprint(), time.time(), float(bool(self._own()))]
+        told = self._ranks.gathered(mine)
+        self._since, self._ranks.meter.first_at = time.monotonic(), None
+        if any(asks for *_, asks in told):
+            self._agreed = self._own() or "another process is asked to stop"
+        if self._ranks.is_first:
+            seconds, prints, clocks, _ = zip(*told, strict=True)
+            row = {
+                "step": step,
+                "ready_seconds": [round(each, 4) for each in seconds],
+                "clips": [f"{int(each):08x}" for each in prints],
+                "clock": [round(each, 3) for each in clocks],
+            }
+            with self._path.open("a", encoding="utf-8") as file:  # one whole line, or less after a kill
+                file.write(json.dumps(row) + "\n")

@@ -1,0 +1,198 @@
+"""What a stage in training leaves behind: rows, pictures, checkpoints, and what they cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import Protocol, Self
+
+from terrarium.config import Config
+from terrarium.errors import CheckpointError, RefusedStateError
+from terrarium.run.checkpoint import recover
+from terrarium.run.folder import StageFolder, checkpoint_step
+from terrarium.run.history import History
+from terrarium.train.distributed import Ranks
+from terrarium.train.memory import memory_of
+from terrarium.train.overhead import Overhead
+from terrarium.train.pictures import save_picture
+from terrarium.train.probe import probe_loss
+from terrarium.train.saver import Saver, Snapshot
+from terrarium.train.stages import Stage
+from terrarium.train.state import TrainState
+from terrarium.train.step import Row
+from terrarium.train.watchdog import Watchdog
+
+
+class Progress(Protocol):
+    """Who is told how training goes."""
+
+    def say(self, text: str) -> None:
+        """Something worth a line of its own."""
+        ...
+
+    def step(self, stage: str, row: Row, steps: int) -> None:
+        """A step of a stage was taken, of so many."""
+        ...
+
+
+class Records:
+    """Writes what a stage leaves behind, in the first of the processes that train it; use it as a context.
+
+    All processes make the same calls, for some of them need all: a state in shards is put together. Only the
+    first one writes.
+
+    Args:
+        stage: in training.
+        folder: of the stage.
+        config: of the run.
+        progress: is told what is worth it.
+        ranks: that train it together.
+    """
+
+    def __init__(
+        self, stage: Stage, folder: StageFolder, config: Config, progress: Progress, ranks: Ranks
+    ) -> None:
+        self._stage, self._folder, self._config = stage, folder, config
+        self._progress, self._ranks = progress, ranks
+        self._history: History | None = None
+        self._saver: Saver | None = None
+        self._first_runtime, self._began = 0.0, time.monotonic()
+        self._overhead = Overhead(folder)
+
+    def __enter__(self) -> Self:
+        self._stack = ExitStack()
+        stage, say = self._stage.config, self._progress.say
+        if self._ranks.is_first:
+            self._stack.enter_context(self._overhead)
+            self._history = self._stack.enter_context(History(self._folder))
+        if self._ranks.writes:
+            saver = Saver(self._folder, stage.keep_checkpoints, stage.failed_saves, say)
+            self._saver = self._stack.enter_context(saver)
+            self._overhead.meters["writer"] = lambda: saver.writer_seconds
+        who = "" if self._ranks.is_first else f"rank{self._ranks.rank}"
+        self._watchdog = self._stack.enter_context(Watchdog(self._folder.path, stage.stall_seconds, say, who))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+    def resume(self, state: TrainState) -> None:
+        """Go back to the newest valid checkpoint; rows beyond it are taken back.
+
+        Raises:
+            CheckpointError: it can't be read, or the history does not reach it.
+        """
+        step = self._ranks.from_first(self._newest_step)
+        if step:
+            state.load(self._folder, step)
+            self._progress.say(f"resuming {self._folder.name} from step {step}")
+        if self._history is not None:
+            self._take_back(self._history, step)
+            self._first_runtime = self._history.last_runtime
+        self._began = time.monotonic()
+
+    def step(self, row: Row) -> None:
+        """A step was taken: its row."""
+        row["runtime"] = round(self._first_runtime + time.monotonic() - self._began, 3)
+        row |= memory_of(next(self._stage.model.parameters()).device)
+        if self._history is not None:
+            with self._overhead.of("history"):
+                self._history.append(row)
+        self._watchdog.stepped()
+        self._progress.step(self._stage.name, row, self._stage.config.steps)
+
+    @contextmanager
+    def busy(self, doing: str, account: str) -> Iterator[None]:
+        """While open, no step is due, and the time goes to an account."""
+        with self._watchdog.pause(doing), self._overhead.of(account):
+            yield
+
+    def draw(self, state: TrainState) -> None:
+        """A picture of what the averaged model makes of held-out clips."""
+        with self.busy("drawing", "pictures"):
+            average = state.whole_average()
+            if average is not None:
+                save_picture(self._stage.draw(average), self._folder, state.step)
+            self._ranks.wait()
+
+    def check(self) -> None:
+        """See whether a save failed.
+
+        Raises:
+            CheckpointError: see `Saver.check`.
+        """
+        if self._saver is not None:
+            with self._naming_the_rank():
+                self._saver.check()
+
+    def save(self, state: TrainState) -> None:
+        """Begin to save a state; its rows reach the disk first.
+
+        Raises:
+            CheckpointError: see `Saver.check`.
+        """
+        with self.busy("saving", "saving"):
+            if self._history is not None:
+                self._history.sync()
+            if self._saver is None:
+                self._snapshot(state)  # our part in it
+            else:
+                with self._naming_the_rank():
+                    self._saver.save(lambda: self._snapshot(state))
+            self._ranks.wait()
+
+    def finish(self) -> None:
+        """Wait until the last save is on the disk.
+
+        Raises:
+            CheckpointError: it failed.
+        """
+        with self.busy("saving", "saving"), self._naming_the_rank():
+            if self._saver is not None:
+                self._saver.finish()
+            self._ranks.wait()
+
+    def keep(self, state: TrainState) -> None:
+        """Save what was reached before a step that was refused, if that can be saved."""
+        try:
+            self.save(state)
+            self.finish()
+        except CheckpointError as error:
+            self._progress.say(f"what was reached before step {state.step} was not saved: {error}")
+
+    def _snapshot(self, state: TrainState) -> Snapshot:
+        """A copy of the state, with what its averaged weights make of the probe (L4 asks again)."""
+        average = state.whole_average()
+        known = {} if average is None else {"probe_loss": probe_loss(average, self._stage, self._config)}
+        return state.snapshot(known)
+
+    def _newest_step(self) -> int:
+        newest, passed_over = recover(self._folder)
+        for judgement in passed_over:
+            self._progress.say(f"passed over {judgement.path.name}: {judgement.reason}")
+        return checkpoint_step(newest) if newest else 0
+
+    def _take_back(self, history: History, step: int) -> None:
+        if history.last_step >= step:
+            count = history.take_back(step - 1, f"resumed from step {step}")
+            self._progress.say(f"{count} rows beyond step {step} were taken back")
+        if history.last_step != step - 1:
+            raise CheckpointError(
+                f"{self._folder.history_path} ends at step {history.last_step}, "
+                f"the checkpoint is of step {step}",
+                "Restore the history, or move the checkpoint away to resume from an older one.",
+            )
+
+    @contextmanager
+    def _naming_the_rank(self) -> Iterator[None]:
+        """Where several save, an error says which of them it was."""
+        try:
+            yield
+        except RefusedStateError as error:
+            if self._ranks.alone:
+                raise
+            raise RefusedStateError(f"{error.what} (on rank {self._ranks.rank})", error.next_step) from error

@@ -1,0 +1,174 @@
+"""One optimizer step, alone or together with other processes: all or nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from terrarium.config import Config
+from terrarium.errors import OutOfMemoryError, TrainingError
+from terrarium.models.step_result import StepResult
+from terrarium.train import parallel
+from terrarium.train.adjustments import UNCHANGED, Adjustments
+from terrarium.train.distributed import ALONE, Ranks
+from terrarium.train.optimizer import learning_rate_at, set_learning_rate
+from terrarium.train.precision import autocast
+from terrarium.train.stages import Stage
+from terrarium.train.state import TrainState, seed_step
+
+Row = dict[str, float | int | str | None]
+
+
+@dataclass(frozen=True)
+class Adjusted:
+    """The batches of a stage, less those that were passed over; of each, the rows that are ours.
+
+    Attributes:
+        stage: whose batches they are.
+        adjustments: in force.
+        ranks: that a batch is shared out among.
+    """
+
+    stage: Stage
+    adjustments: Adjustments
+    ranks: Ranks = ALONE
+
+    def batch(self, step: int) -> Any:
+        """The batch that a step is taken on, or our part of it."""
+        number = self.adjustments.batch_of(step)
+        if self.ranks.alone:
+            return self.stage.batches.batch(number)
+        parts = parts_of(self.stage, self.adjustments, step)
+        size = self.stage.config.batch_size // parts
+        mine = [part * size + row for part in range(parts) for row in self.ranks.share(size)]
+        return self.stage.batches.batch(number, mine)
+
+
+def parts_of(stage: Stage, adjustments: Adjustments, step: int) -> int:
+    """How many micro-batches a step is taken in."""
+    return stage.config.gradient_accumulation * adjustments.accumulation_factor(step)
+
+
+def train_step(
+    state: TrainState,
+    stage: Stage,
+    inputs: tuple[Tensor, ...],
+    config: Config,
+    adjustments: Adjustments = UNCHANGED,
+) -> Row:
+    """One optimizer step, or none where loss or gradient is not finite.
+
+    Args:
+        state: is moved by it. All processes that share it must take the step together.
+        stage: that is trained.
+        inputs: the batch; where several processes take the step, the rows of it that are ours.
+        config: of the run.
+        adjustments: in force.
+
+    Returns:
+        The history row. Its loss is the mean over micro-batches and processes of the undivided loss.
+    """
+    began = time.monotonic()
+    seed_step(config.seed, stage.name, state.step)
+    asked = learning_rate_at(state.step, stage.config) * adjustments.rate_factor(state.step)
+    rate = set_learning_rate(state.optimizer, asked)
+    state.model.train()
+    parts = parts_of(stage, adjustments, state.step)
+    clips = stage.config.batch_size // parts
+    with without_trace(state):
+        micro_batches = list(zip(*(part.chunk(parts) for part in inputs), strict=True))
+        results = [
+            backward(state, micro_batch, clips, parts, config, last=number == parts)
+            for number, micro_batch in enumerate(micro_batches, 1)
+        ]
+        norm = parallel.whole(nn.utils.clip_grad_norm_(state.model.parameters(), stage.config.gradient_clip))
+        loss = torch.stack([result.loss.detach() for result in results]).mean()
+        refuse_non_finite(loss, norm, stage, adjustments.batch_of(state.step))
+    state.optimizer.step()
+    state.optimizer.zero_grad(set_to_none=True)  # they need no room until the next step
+    state.update_average(stage.config.ema_decay)
+    frames = stage.config.batch_size * stage.config.clip_frames
+    row: Row = {"step": state.step, "runtime": 0.0, "loss": float(loss), "learning_rate": rate}
+    row |= {"grad_norm": float(norm), "frames_per_second": round(frames / (time.monotonic() - began), 1)}
+    row |= {name: mean_measure(results, name) for name in results[0].measures}
+    state.step += 1
+    return row
+
+
+@contextmanager
+def without_trace(state: TrainState) -> Iterator[None]:
+    """A step that is refused leaves neither gradients behind nor what its batch did to running statistics."""
+    before = [buffer.clone() for buffer in state.model.buffers()]
+    try:
+        yield
+    except TrainingError:
+        state.optimizer.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for buffer, kept in zip(state.model.buffers(), before, strict=True):
+                buffer.copy_(kept)
+        raise
+
+
+def backward(
+    state: TrainState, inputs: tuple[Tensor, ...], clips: int, parts: int, config: Config, *, last: bool
+) -> StepResult:
+    """Forward and backward pass of a micro-batch; gradients add up to those of the mean of `parts`.
+
+    Args:
+        state: gets the gradients; averaged over processes with those of the last micro-batch.
+        inputs: the micro-batch, or our share of it.
+        clips: in the micro-batch.
+        parts: micro-batches of the step.
+        config: of the run.
+        last: whether it is the last of them.
+
+    Returns:
+        The result of the whole micro-batch.
+    """
+    try:
+        with parallel.averaging(state.runner, last), state.ranks.sharing(clips):
+            with autocast(inputs[0].device, config):
+                result: StepResult = state.runner(*inputs)
+            whole, factor = state.ranks.whole(result, len(inputs[0]))
+            (result.loss * factor / parts).backward()
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemoryError(
+            f"no room for a micro-batch of {len(inputs[0])} clips",
+            "Raise gradient_accumulation or lower batch_size.",
+        ) from error
+    return whole
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an allocator refused: on a GPU it has a type of its own, on a CPU only words."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def refuse_non_finite(loss: Tensor, norm: Tensor, stage: Stage, step: int) -> None:
+    """Stop before the update: weights stay what they were. `step` is the number of the batch.
+
+    Raises:
+        TrainingError: the loss or the norm of the gradient is NaN or infinite.
+    """
+    if torch.isfinite(loss) and torch.isfinite(norm):
+        return
+    what = "loss" if not torch.isfinite(loss) else "gradient"
+    raise TrainingError(
+        f"{stage.name}: the {what} is not finite (loss {float(loss)}, gradient norm {float(norm)}) "
+        f"in the batch of {stage.batches.identity(step)}; the step was not taken",
+        f"Look at that footage, or begin a new run with --set {stage.name}.learning_rate="
+        f"{stage.config.learning_rate / 3:.2g}",
+    )
+
+
+def mean_measure(results: list[StepResult], name: str) -> float:
+    """The mean of a measure over micro-batches."""
+    return float(torch.stack([result.measures[name].float() for result in results]).mean())
