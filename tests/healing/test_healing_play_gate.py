@@ -30,7 +30,15 @@ def test_a_good_world_passes_whatever_it_does_one_frame_ahead() -> None:
     ("scores", "words"),
     [
         ({}, "no roll-out was measured"),
-        (changed(delta_psnr_t4={"mean": None, "reason": "x"}), "was not measured (ΔPSNR at t=4)"),
+        (changed(delta_psnr_t4={"mean": None}), "was not measured (ΔPSNR at t=4)"),
+        (
+            changed(delta_psnr_t4={"low": None, "reason": "one episode"}),
+            "measured (ΔPSNR at t=4: one episode)",
+        ),
+        (
+            changed(rollout_psnr={"64": None}, reason_64="only one clip"),
+            "64 frames was not measured: only one clip",
+        ),
         (changed(delta_psnr_t4={"mean": 0.1, "low": -0.2}), "may be as low as -0.20 dB"),
         (changed(rollout_psnr={"4": 21.0}), "4 frames ahead it dreams 21.0 dB, a copied frame has 22.0 dB"),
         (changed(rollout_psnr={"4": 25.0, "64": None}), "the roll-out of 64 frames was not measured"),

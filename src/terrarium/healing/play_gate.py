@@ -20,10 +20,11 @@ def shortfalls(scores: Mapping[str, object], asked: GatesConfig) -> list[str]:
     """
     dynamics = scores.get("dynamics")
     dynamics = dynamics if isinstance(dynamics, Mapping) else {}
-    low = _number(_part(dynamics, "delta_psnr_t4").get("low"))
+    delta = _part(dynamics, "delta_psnr_t4")
+    low = _number(delta.get("low"))
     found = []
     if low is None:
-        found.append("whether actions matter was not measured (ΔPSNR at t=4)")
+        found.append(f"whether actions matter was not measured (ΔPSNR at t=4{_why(delta, 'reason')})")
     elif low <= asked.least_delta_psnr:
         found.append(f"actions hardly matter: ΔPSNR at t=4 may be as low as {low:.2f} dB")
     model, floor = _part(dynamics, "rollout_psnr"), _part(dynamics, "copy_last_psnr")
@@ -31,7 +32,9 @@ def shortfalls(scores: Mapping[str, object], asked: GatesConfig) -> list[str]:
     for horizon in horizons:
         dreamed, copied = _number(model[horizon]), _number(floor.get(horizon))
         if dreamed is None or copied is None:
-            found.append(f"the roll-out of {horizon} frames was not measured")
+            found.append(
+                f"the roll-out of {horizon} frames was not measured{_why(dynamics, f'reason_{horizon}')}"
+            )
         elif dreamed - copied <= asked.least_gain:
             found.append(
                 f"{horizon} frames ahead it dreams {dreamed:.1f} dB, a copied frame has {copied:.1f} dB"
@@ -42,6 +45,11 @@ def shortfalls(scores: Mapping[str, object], asked: GatesConfig) -> list[str]:
 def _part(tree: Mapping[str, object], key: str) -> Mapping[str, object]:
     part = tree.get(key)
     return part if isinstance(part, Mapping) else {}
+
+
+def _why(tree: Mapping[str, object], key: str) -> str:
+    """The reason that scoring gave, where it gave one."""
+    return f": {tree[key]}" if isinstance(tree.get(key), str) else ""
 
 
 def _number(value: object) -> float | None:
