@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from patients import pace
 from patients.trial import Detector, alarms, alarms_on_the_way, ask, found, in_time, unsaid
 from terrarium.doctor.detectors.stalls import run_stalled, run_unfinished
 from terrarium.doctor.detectors.throughput import device_idle, throughput_dropped
-from terrarium.doctor.evidence import Evidence, Liveness, StageEvidence
+from terrarium.doctor.evidence import Checkpoint, Evidence, Liveness, StageEvidence
 from terrarium.doctor.finding import Finding, Severity
+from terrarium.doctor.language import Language
 from terrarium.doctor.pace import Pace
 
 
@@ -98,6 +100,17 @@ def test_only_a_sure_end_asks_for_a_look() -> None:
     gone = [Liveness(False, how, 1e6) for how in ("lock-free", "rows-old")]
     severities = [next(run_unfinished(_run(pace.unfinished_stage(), one))).severity for one in gone]
     assert severities == [Severity.WATCH, Severity.INFO]
+
+
+@pytest.mark.parametrize(("beyond", "whole", "asked"), [(1, True, True), (0, True, False), (1, False, False)])
+def test_a_run_that_saved_its_last_step_was_asked_to_stop(beyond: int, whole: bool, asked: bool) -> None:
+    stage = pace.unfinished_stage()
+    step = int(stage.kept.steps[-1]) + beyond
+    stage = replace(stage, checkpoints=(Checkpoint(step, f"step_{step}", 3, 3, whole),))
+    (finding,) = run_unfinished(_run(stage, Liveness(False, "lock-free", 1e6)))
+    assert ("asked to stop" in Language.choose("en").finding(finding, "cause", {})) == asked
+    assert ("要求停止" in Language.choose("zh").finding(finding, "cause", {})) == asked
+    assert unsaid(finding) == []
 
 
 def test_a_stage_that_reached_its_end_is_neither_stalled_nor_unfinished() -> None:

@@ -96,7 +96,7 @@ def trained_checkpoint(stage: StageFolder) -> Path:
         raise CheckpointError(
             f"the stage {stage.name} has no valid checkpoint in {stage.checkpoints_path}"
             + (f" ({reasons})" if reasons else ""),
-            "Train it with: terrarium train",
+            f"Train it with: terrarium train --run {stage.path.parent}",
         )
     return path
 

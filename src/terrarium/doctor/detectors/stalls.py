@@ -129,7 +129,8 @@ def run_unfinished(evidence: Evidence) -> Iterator[Finding]:
     Why it matters: nobody is training any more, whatever the last loss looks like.
 
     What to do: find out why it ended (the system's log, memory, a time limit), then resume from the
-    newest whole checkpoint.
+    newest whole checkpoint. Where that holds the very last step, the run was probably asked to stop and
+    saved as it left: then just resume.
 
     Silent when: a process is alive, nothing says how many steps were planned, or it can't be told
     whether anything runs. Where only the age of the rows speaks for the end, it is just information.
@@ -140,6 +141,8 @@ def run_unfinished(evidence: Evidence) -> Iterator[Finding]:
     last, planned = int(stage.kept.steps[-1]), stage.plan.steps
     if last + 1 >= 0.99 * planned:
         return
+    values: dict[str, float | str] = {"taken": last + 1, "planned": planned, "share": (last + 1) / planned}
+    values |= _saved_last(stage)
     yield Finding(
         "run-unfinished",
         Severity.WATCH if liveness.how in SURELY_GONE else Severity.INFO,
@@ -147,7 +150,16 @@ def run_unfinished(evidence: Evidence) -> Iterator[Finding]:
         last,
         last,
         (Number(stage.plan.source or stage.source, "steps taken", last + 1, planned),),
-        {"taken": last + 1, "planned": planned, "share": (last + 1) / planned},
+        values,
         confidence=0.9 if liveness.how in SURELY_GONE else 0.6,
         actions=("restart-from-checkpoint",),
     )
+
+
+def _saved_last(stage: StageEvidence) -> dict[str, str]:
+    """The checkpoint of the last step, as a run leaves it that is asked to stop."""
+    after = int(stage.kept.steps[-1]) + 1
+    names = [
+        checkpoint.name for checkpoint in stage.checkpoints if checkpoint.whole and checkpoint.step == after
+    ]
+    return {"saved": names[0]} if names else {}
