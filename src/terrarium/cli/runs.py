@@ -7,6 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from terrarium import launched
+
 if TYPE_CHECKING:
     from terrarium.config import Config
     from terrarium.progress import ConsoleProgress
@@ -34,7 +36,7 @@ def run_path(asked: Path | None) -> Iterator[Path]:
     try:
         yield path
     finally:
-        if fresh and not (path / "run.json").exists():
+        if fresh and launched.rank() == 0 and not (path / "run.json").exists():
             _remove_unbegun(path, with_parent=asked is None)
 
 
