@@ -23,6 +23,7 @@ from terrarium.errors import RankLostError, TerrariumError, UsageError
 from terrarium.models.share import Share, sharing
 from terrarium.models.step_result import StepResult
 from terrarium.train.interruption import Interrupted
+from terrarium.train.rendezvous import store_of_this_start
 
 PATIENCE = timedelta(
     days=7
@@ -200,9 +201,10 @@ def joined(timeout_seconds: float) -> Iterator[Ranks]:
         return
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
-        dist.init_process_group(backend, timeout=timedelta(seconds=timeout_seconds))
+        rank, count, timeout = launched.rank(), launched.count(), timedelta(seconds=timeout_seconds)
+        store = store_of_this_start(rank, count, timeout)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=timeout)
         patient = dist.new_group(backend="gloo", timeout=PATIENCE)
-        rank, count = dist.get_rank(), dist.get_world_size()
         yield Ranks(rank, count, launched.local_rank(), patient)
     except (dist.DistError, RuntimeError) as error:
         if not _is_of_another(error):

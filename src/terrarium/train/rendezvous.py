@@ -1,0 +1,56 @@
+"""Where processes that were started together find each other, also when they are started again.
+
+torchrun keeps one store through all its restarts, and PyTorch (2.13) looks up the addresses of others there
+under names that are the same each time: a process that is quick reads where the dead were. So each start
+agrees on a prefix of its own first. The launcher's count of restarts won't do: machines may differ in it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from datetime import timedelta
+
+from torch.distributed import DistStoreError, PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
+
+PAUSE = 0.02  # seconds between two looks
+
+
+def store_of_this_start(rank: int, count: int, timeout: timedelta) -> Store | None:
+    """A store that nobody used before this start; None where the launcher keeps none, and rank 0 opens one.
+
+    Raises:
+        DistStoreError: the others can't be reached in time.
+    """
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return None
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = TCPStore(host, port, count, is_master=False, timeout=timeout)
+    token = invite(store, count, timeout) if rank == 0 else accept(store, rank)
+    return PrefixStore(f"start/{token}", store)
+
+
+def invite(store: Store, count: int, timeout: timedelta) -> str:
+    """Name this start, and tell all others; what is left of those of an earlier start is answered in vain."""
+    token, end = uuid.uuid4().hex, time.monotonic() + timeout.total_seconds()
+    missing = set(range(1, count))
+    while missing:
+        for rank in sorted(missing):
+            if store.check([f"asks/{rank}"]):
+                store.set(f"answer/{store.get(f'asks/{rank}').decode()}", token)
+            if store.check([f"came/{token}/{rank}"]):
+                missing.discard(rank)
+        if time.monotonic() > end:
+            raise DistStoreError(f"ranks {sorted(missing)} did not come in time")
+        time.sleep(PAUSE)
+    return token
+
+
+def accept(store: Store, rank: int) -> str:
+    """Ask under a name that nobody had before, and wait for the answer to it."""
+    name = uuid.uuid4().hex
+    store.set(f"asks/{rank}", name)
+    token = str(store.get(f"answer/{name}").decode())
+    store.set(f"came/{token}/{rank}", "")
+    return token
