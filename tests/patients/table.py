@@ -57,6 +57,9 @@ def sick(code: str, seed: int) -> Iterator[Evidence]:
         yield replace(alone(trained(400, 1000)), liveness=Liveness(False, "lock-free"))
     if code == "upstream-unsound":
         yield built_on(trained(2000, 2000, still=True))
+    if code == "world-falls-short":
+        yield scored((20.0, 19.0), (0.2, 0.9))
+        yield scored((24.0, 23.0), (-0.1, 0.5))
     if code == "parameters-frozen":
         yield alone(compared(500, ("encoder.weight", "encoder.bias"), 0.3))
         yield alone(compared(20, tuple(f"layers.{place}.weight" for place in range(9)), 0.9))
@@ -77,6 +80,10 @@ def healthy(code: str, seed: int) -> Iterator[Evidence]:
         yield replace(alone(trained(400, 1000)), liveness=Liveness(True, "lock-held", 1.0))
     if code == "upstream-unsound":
         yield built_on(trained(2000, 2000))
+    if code == "world-falls-short":
+        yield scored((24.0, 23.0), (0.2, 0.9))
+        yield scored((20.0, 19.0), (0.2, 0.9), clips=3)
+        yield alone(trained(1000, 1000))
     if code == "parameters-frozen":
         yield alone(compared(500, (), 0.0))
         yield alone(compared(1, ("behind.an.output.of.zeros",), 0.5))
@@ -99,6 +106,18 @@ def trained(rows: int, planned: int, *, still: bool = False) -> StageEvidence:
     loss = np.full(rows, 0.1) if still else (0.1 + np.exp(-step / 200)) * np.exp(0.03 * noise)
     history = History({"step": step, "runtime": step, "loss": loss})
     return StageEvidence("video_tokenizer", source="history.csv", plan=Plan(steps=planned), history=history)
+
+
+def scored(dreamed: tuple[float, float], delta: tuple[float, float], *, clips: int = 20) -> Evidence:
+    """A run with scores: PSNR 4 and 16 frames ahead, where a copy has 22, and the interval of ΔPSNR."""
+    dynamics = {
+        "rollout_psnr": {"1": 15.0, "4": dreamed[0], "16": dreamed[1], "64": None},
+        "copy_last_psnr": {"1": 30.0, "4": 22.0, "16": 22.0, "64": None},
+        "moving_clips": dict.fromkeys(("1", "4", "16", "64"), clips),
+        "delta_psnr_t4": {"mean": sum(delta) / 2, "low": delta[0], "high": delta[1]},
+    }
+    stage = replace(trained(1000, 1000), name="dynamics")
+    return Evidence(Path("run"), stages={"dynamics": stage}, scores={"dynamics": dynamics})
 
 
 def saved(flaws: tuple[str, ...]) -> StageEvidence:

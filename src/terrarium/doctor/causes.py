@@ -70,6 +70,7 @@ EXPLAINED_BY: dict[str, tuple[str, ...]] = {
         ("picture-flat", "picture-blocks", "picture-stripes", "picture-tiles", "picture-noise"),
         (*RATES, "learning-rate-zero", *ILL_LOSSES, *COLLAPSES),
     ),
+    "world-falls-short": (*RATES, *ILL_LOSSES, *COLLAPSES, "upstream-unsound", "run-unfinished"),
     "picture-blurred": (*RATES, *ILL_LOSSES, "codebook-collapsed"),
     "picture-frozen": (*RATES, *ILL_LOSSES, *COLLAPSES),
 }
@@ -105,7 +106,7 @@ GRAVEST_FIRST = (Severity.CRITICAL, Severity.WATCH, Severity.INFO)
 def link(findings: Sequence[Finding], evidence: Evidence) -> tuple[Finding, ...]:
     """Order findings by importance, and let each point at the one that it follows from.
 
-    A leading finding is as severe as the worst of what follows from it.
+    A finding is as severe as the worst of what follows from it.
 
     Args:
         findings: in any order, none linked.
@@ -119,8 +120,11 @@ def link(findings: Sequence[Finding], evidence: Evidence) -> tuple[Finding, ...]
     _cut_cycles(causes)
     roots = [_root(place, causes) for place in range(len(findings))]
     severities = [finding.severity for finding in findings]
-    for place, root in enumerate(roots):
-        severities[root] = min(severities[root], findings[place].severity, key=GRAVEST_FIRST.index)
+    for place, finding in enumerate(findings):
+        above = causes[place]
+        while above is not None:
+            severities[above] = min(severities[above], finding.severity, key=GRAVEST_FIRST.index)
+            above = causes[above]
 
     def importance(place: int) -> tuple[int, int, int, int, int, float]:
         root, finding = roots[place], findings[place]

@@ -115,6 +115,7 @@ ORDER_OF_ACTIONS = (
     "resume-before-onset",
     "restart-from-checkpoint",
     "check-effective-rate",
+    "train-longer",
     "look-again",
     "redraw-pictures",
     "log-more",

@@ -49,6 +49,7 @@ from terrarium.doctor.detectors.stalls import run_stalled, run_unfinished
 from terrarium.doctor.detectors.steps import rows_damaged, steps_missing, steps_repeated
 from terrarium.doctor.detectors.throughput import device_idle, throughput_dropped
 from terrarium.doctor.detectors.warmup import learning_rate_no_warmup
+from terrarium.doctor.detectors.world import world_falls_short
 from terrarium.doctor.evidence import Evidence, StageEvidence
 from terrarium.doctor.finding import Finding
 
@@ -105,6 +106,7 @@ RUN_DETECTORS: tuple[RunDetector, ...] = (
     run_stalled,
     run_unfinished,
     upstream_unsound,
+    world_falls_short,
 )
 
 
