@@ -35,7 +35,7 @@ def test_the_command_line_itself_loads_nothing_heavy() -> None:
     loaded = loaded_after("import terrarium, terrarium.cli")
     assert loaded.isdisjoint(HEAVY)
     ours = {name for name in loaded if name.startswith("terrarium") and not name.startswith("terrarium.cli")}
-    assert ours == {"terrarium", "terrarium.errors"}
+    assert ours == {"terrarium", "terrarium.errors", "terrarium.launched"}
 
 
 def test_what_needs_no_torch_loads_none(trained: RunFolder, tmp_path: Path) -> None:
