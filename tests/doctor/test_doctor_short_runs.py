@@ -35,6 +35,20 @@ def test_a_short_run_is_told_to_be_worse_than_chance_early() -> None:
     assert not list(loss_worse_than_chance(stage(np.array(TOO_HIGH[:75]), 300_000)))
 
 
+def test_what_shot_up_in_the_first_steps_need_not_rise_again_to_be_seen() -> None:
+    assert list(loss_worse_than_chance(stage(np.array(TOO_HIGH[:50]), 700)))
+    without = np.minimum(TOO_HIGH[:50], 8.4)  # as high in the end, but it never was far above guessing
+    assert not list(loss_worse_than_chance(stage(without, 700)))
+
+
+@pytest.mark.parametrize("rows", [50, 60, 75, 100, 150])
+def test_what_shot_up_and_comes_back_is_not(rows: int) -> None:
+    steps = np.arange(rows)
+    noise = np.exp(np.random.default_rng(rows).normal(0, 0.05, rows))
+    back = (7 * np.exp(-steps / 60) + 20 * np.exp(-(((steps - 8) / 4) ** 2)) + 2) * noise
+    assert not list(loss_worse_than_chance(stage(back, 700)))
+
+
 @pytest.mark.parametrize("rows", [50, 60, 75, 100, 150])
 def test_one_that_begins_above_chance_and_falls_is_not(rows: int) -> None:
     steps = np.arange(rows)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from terrarium.doctor.detectors.loss_curve import LossCurve, loss_curve
 from terrarium.doctor.detectors.loss_values import constant_from
@@ -17,6 +18,7 @@ from terrarium.doctor.statistics.trend import mann_kendall
 
 WORSE = 1.05  # times chance: closer is a bad start, or a term beside the cross-entropy
 WORSE_WARMING = 1.15  # times chance, and times the best level, while the learning rate still rises
+SHOT_UP, SHOT_ROWS = 1.5, 5  # times where it began and times chance, for so many rows: no warm-up does that
 WARMING = 0.5  # of the rows: a warm-up that has taken more than this is not over, or too long to wait for
 AT_CHANCE = 0.03  # of chance: a model that knows the frequencies of codes is already further below
 LEAST_STEPS = 500  # after warm-up
@@ -78,8 +80,8 @@ def loss_worse_than_chance(stage: StageEvidence) -> Iterator[Finding]:
 
     Silent when: no chance level is known, the first 500 steps (of a short plan 7 %, and 50) are not over,
     the loss is on its way down to where it has not been yet, or it is negative. While the learning rate
-    still warms up, and in those first steps, only a loss that has risen by 15 % over its best level, and over
-    guessing, counts.
+    still warms up, and in those first steps, only a loss counts that has risen by 15 % over its best level and
+    over guessing, or that shot up by half over where it began and has not come back to guessing since.
     """
     curve = loss_curve(stage)
     guess = None if curve is None else chance(curve)
@@ -102,7 +104,9 @@ def _worse(curve: LossCurve, limit: float) -> tuple[int, float] | None:
     recent = curve.loss[-min(since, max(least_rows // 2, curve.count // 4)) :]
     parts = np.array([np.median(part) for part in np.array_split(recent, 8)])
     early = warming or since < LEAST_STEPS  # a healthy loss may not have reached guessing yet
-    least = WORSE_WARMING * max(limit, curve.back(curve.best)) if early else WORSE * limit
+    least = WORSE * limit
+    if early:
+        least = limit if _shot_up(curve, limit) else WORSE_WARMING * max(limit, curve.back(curve.best))
     late, lowest = float(np.median(parts[-3:])), curve.back(curve.best)
     falling = late < 0.98 * np.median(parts[:3]) and late <= WORSE * lowest  # to where it has not been
     return None if parts.min() <= least or falling else (_above_since(curve, limit), late)
@@ -133,6 +137,12 @@ def _worse_than_guessing(
         confidence=0.97 if guess.factor == 1 else 0.9,
         actions=("check-effective-rate", "check-labels-and-loss", "smoke-test"),
     )
+
+
+def _shot_up(curve: LossCurve, limit: float) -> bool:
+    """Whether the loss went far above both guessing and its first rows, for longer than a batch or two."""
+    peak = float(np.median(sliding_window_view(curve.loss, SHOT_ROWS), axis=1).max())
+    return curve.whole and peak >= SHOT_UP * max(limit, curve.back(curve.first))
 
 
 def _least_steps(curve: LossCurve) -> int:
