@@ -27,6 +27,7 @@ from terrarium.train.adjustments import Adjustment, Adjustments
 from terrarium.train.interruption import Interrupted, never
 from terrarium.train.loop import train_stage
 from terrarium.train.optimizer import learning_rate_at
+from terrarium.train.state import TrainState
 from tiny_training import Told, tensor_bytes, timeless
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
@@ -171,14 +172,15 @@ def test_where_the_rate_is_not_to_blame_batches_are_passed_over(
 
 
 def test_what_was_neither_rate_nor_batches_is_rolled_back_unchanged(footage: Dataset, tmp_path: Path) -> None:
-    ward = Ward(tmp_path / "run", footage, "steps=240", "gate_every=10")
-    ward.wrap(struck(ward.stage, 110))
+    settings = "steps=160", "gate_every=10", "checkpoint_every=50"
+    ward = Ward(tmp_path / "run", footage, *settings)
+    ward.wrap(struck(ward.stage, 118))  # the probes of two checkpoints are drawn too: in step 115
     ward.train()
     (cure,) = ward.decisions("roll back", "retune", "restart stage")
     assert (cure["what"], cure["rate_factor"], cure["skip_batches"]) == ("roll back", 1.0, 0)
-    assert cure["resumed_from"] <= 109 < cure["step"]
+    assert cure["resumed_from"] == 110, "the state at the last gate, and not the checkpoint of step 100"
     assert cure["numbers"]["loss at rate x 1"] < cure["numbers"]["loss as it was"]
-    straight = Ward(tmp_path / "straight", footage, "steps=240", "gate_every=10")
+    straight = Ward(tmp_path / "straight", footage, *settings)
     train_stage(straight.stage, straight.folder, straight.config, Told())
     assert timeless(ward.folder) == timeless(straight.folder), "as if nothing had been"
 
@@ -231,13 +233,17 @@ class Hurried:
 
     def ask(self, step: int, *, last: bool, asked: Callable[[], str] = never) -> Adjustment | None:
         if not self.interrupted:
-            before = list_checkpoints(self._ward.folder), len(self._ward.decisions()) if step > 20 else 0
+            before = len(self._ward.decisions()) if step > 20 else 0
             try:
                 return self._gate.ask(step, last=last, asked=lambda: "SIGTERM")
             except Interrupted:
                 self.interrupted = True
-                assert (list_checkpoints(self._ward.folder), len(self._ward.decisions())) == before
+                assert len(self._ward.decisions()) == before
+                assert all(checkpoint_step(path) < step for path in list_checkpoints(self._ward.folder))
         return self._gate.ask(step, last=last, asked=asked)
+
+    def passed(self, state: TrainState) -> None:
+        self._gate.passed(state)
 
     def answer(self, refusal: TrainingError, step: int) -> Adjustment:
         return self._gate.answer(refusal, step)

@@ -22,6 +22,7 @@ from terrarium.train.interruption import never
 from terrarium.train.loop import train_stage
 from terrarium.train.optimizer import set_learning_rate
 from terrarium.train.stages import Stage
+from terrarium.train.state import TrainState
 from tiny_training import Crash, Told, crash_after, discarded, make_folder, make_stage, tensor_bytes, timeless
 from tiny_world import tiny_config
 
@@ -43,6 +44,9 @@ class Once:
             self._after = -1
             return self._adjustment
         return None
+
+    def passed(self, state: TrainState) -> None:
+        """Remembers nothing."""
 
     def answer(self, refusal: TrainingError, step: int) -> Adjustment:
         if self._after == step:

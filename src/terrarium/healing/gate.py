@@ -25,6 +25,7 @@ from terrarium.train.adjustments import Adjustment, Adjustments
 from terrarium.train.interruption import never
 from terrarium.train.recent import Recent, save_recent
 from terrarium.train.stages import Stage
+from terrarium.train.state import TrainState
 
 BEFORE_TROUBLE = "the last one before trouble"
 LONGEST_PASSED_OVER = 16  # batches that are bad in a row and passed over at once
@@ -41,22 +42,14 @@ class DoctorGate:
         folder: of the stage.
         config: of the run.
         heal: whether to treat what is found; otherwise it stops training.
-        recent: what training remembers of its last gates, if it does.
         say: is told what was decided, other than to go on.
     """
 
     def __init__(
-        self,
-        stage: Stage,
-        folder: StageFolder,
-        config: Config,
-        *,
-        heal: bool,
-        say: Callable[[str], None],
-        recent: Recent | None = None,
+        self, stage: Stage, folder: StageFolder, config: Config, *, heal: bool, say: Callable[[str], None]
     ) -> None:
         self._stage, self._folder, self._config = stage, folder, config
-        self._heal, self._say, self._recent = heal, say, recent or Recent()
+        self._heal, self._say, self._recent = heal, say, Recent()
         self._untrained = copy.deepcopy(stage.model)
         self._told_unmoved: list[str] = []
 
@@ -81,6 +74,11 @@ class DoctorGate:
         self._keep_what_came_before(diagnosis)
         write_down(self._folder, Decision(step, What.CONTINUE, verdict, numbers=_loss(diagnosis)))
         return None
+
+    def passed(self, state: TrainState) -> None:
+        """A state is remembered at every gate: the way back to it is shorter than to a checkpoint."""
+        if state.step % self._stage.config.gate_every == 0:
+            self._recent.remember(state.snapshot())
 
     def answer(self, refusal: TrainingError, step: int) -> Adjustment:
         """A step was refused: where to go back to and what to change.

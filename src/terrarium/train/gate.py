@@ -10,6 +10,7 @@ from terrarium.errors import TrainingError
 from terrarium.train.adjustments import Adjustment
 from terrarium.train.distributed import Ranks
 from terrarium.train.interruption import never
+from terrarium.train.state import TrainState
 
 
 class Gate(Protocol):
@@ -35,6 +36,10 @@ class Gate(Protocol):
         Raises:
             TerrariumError: training must not go on.
         """
+        ...
+
+    def passed(self, state: TrainState) -> None:
+        """Training goes on with this state; it may be worth going back to."""
         ...
 
 
@@ -66,12 +71,18 @@ class SharedGate:
         """See `Gate.answer`."""
         return Adjustment(**self._ranks.from_first(lambda: asdict(self._gate.answer(refusal, step))))
 
+    def passed(self, state: TrainState) -> None:
+        """Nothing: a state that is spread over processes is gone back to by its checkpoints."""
+
 
 class OpenGate:
     """Lets everything through."""
 
     def ask(self, step: int, *, last: bool, asked: Callable[[], str] = never) -> None:
         """Always goes on."""
+
+    def passed(self, state: TrainState) -> None:
+        """Goes back to nothing."""
 
     def answer(self, refusal: TrainingError, step: int) -> Adjustment:  # noqa: ARG002
         """Knows no way on.

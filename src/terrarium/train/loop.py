@@ -106,8 +106,9 @@ def _train(
                 # the gate before the save: what it finds critical is not kept
                 with records.busy("at the gate", "gates"):
                     back = gate.ask(state.step, last=is_last(state, stage.config), asked=asked)
-                if back is not None:
-                    raise _SetBack(back)
+                    if back is not None:
+                        raise _SetBack(back)
+                    gate.passed(state)
                 if state.step % stage.config.checkpoint_every == 0 or is_last(state, stage.config):
                     records.save(state)
         done = is_last(state, stage.config)

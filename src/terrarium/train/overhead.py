@@ -23,8 +23,9 @@ class Overhead:
         folder: of the stage.
 
     Attributes:
-        seconds: "steps" (all of the loop), "history", "gates", "pictures", "saving" (for which training stood
-            still) and "writer" (CPU time of the thread that writes checkpoints).
+        seconds: "steps" (all of the loop), "guard" (which sees that a step is sound), "history", "gates",
+            "pictures", "saving" (for which training stood still) and "writer" (CPU time of the thread that
+            writes checkpoints).
         meters: accounts that somebody else keeps, read at the end.
     """
 

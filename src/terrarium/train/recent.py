@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections import deque
 from collections.abc import Collection
 from dataclasses import replace
@@ -11,6 +12,8 @@ from pathlib import Path
 from torch import nn
 
 from terrarium.config import Config
+from terrarium.errors import CheckpointError
+from terrarium.run import disk
 from terrarium.run.folder import StageFolder
 from terrarium.train.probe import probe_loss
 from terrarium.train.saver import Snapshot, commit
@@ -49,14 +52,24 @@ def save_recent(
     Args:
         snapshot: the state.
         stage: of it.
-        folder: of the stage; no save must be under way there.
+        folder: of the stage; its history reaches the state.
         config: of the run.
         model: of the stage, at whatever step; it is left alone.
 
     Raises:
         CheckpointError: it can't be saved.
     """
+    _sync_history(folder)
     average = copy.deepcopy(model).eval()
     average.load_state_dict(snapshot.files["ema.safetensors"])
     notes = {"probe_loss": probe_loss(average, stage, config)}
     return commit(replace(snapshot, state=snapshot.state | notes), folder, stage.config.keep_checkpoints)
+
+
+def _sync_history(folder: StageFolder) -> None:
+    """Rows reach the disk before the checkpoint that stands on them."""
+    try:
+        with folder.history_path.open("rb") as file:
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise CheckpointError(f"{folder.history_path} can't be written: {disk.why(error)}") from error

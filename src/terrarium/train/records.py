@@ -86,6 +86,7 @@ class Records:
         Raises:
             CheckpointError: it can't be read, or the history does not reach it.
         """
+        self._overhead.meters["guard"] = lambda: state.guard_seconds
         step = self._ranks.from_first(self._newest_step)
         if step:
             state.load(self._folder, step)
@@ -98,9 +99,9 @@ class Records:
     def step(self, row: Row) -> None:
         """A step was taken: its row."""
         row["runtime"] = round(self._first_runtime + time.monotonic() - self._began, 3)
-        row |= memory_of(next(self._stage.model.parameters()).device)
-        if self._history is not None:
-            with self._overhead.of("history"):
+        with self._overhead.of("history"):
+            row |= memory_of(next(self._stage.model.parameters()).device)
+            if self._history is not None:
                 self._history.append(row)
         self._watchdog.stepped()
         self._progress.step(self._stage.name, row, self._stage.config.steps)

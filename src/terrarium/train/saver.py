@@ -7,6 +7,7 @@ refused or too many failed in a row; the last save of a run must succeed.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -23,6 +24,9 @@ from terrarium.run.checkpoint import commit_checkpoint
 from terrarium.run.folder import StageFolder
 
 BACKLOG, LEAST_BACKLOG = 0.1, 0.5  # of the time since the save before, and seconds: a shorter wait is no news
+
+
+_ONE_AT_A_TIME = threading.Lock()  # two would take each other's hidden folders for litter
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,7 @@ class Saver:
 
 
 def commit(snapshot: Snapshot, folder: StageFolder, keep: int) -> Path:
-    """Save a snapshot, here and now: see `commit_checkpoint`."""
+    """Save a snapshot, here and now, when nobody else in this process does: see `commit_checkpoint`."""
     blobs = {name: safetensors.torch.save(tensors) for name, tensors in snapshot.files.items()}
-    return commit_checkpoint(folder, snapshot.step, blobs, state=snapshot.state, keep=keep)
+    with _ONE_AT_A_TIME:
+        return commit_checkpoint(folder, snapshot.step, blobs, state=snapshot.state, keep=keep)

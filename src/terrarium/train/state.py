@@ -40,6 +40,7 @@ class TrainState:
         ranks: the processes that train it together.
         plain: where the average is in shards, a model to put it together in.
         step: optimizer steps taken.
+        guard_seconds: what went into seeing that a step is sound, and undone where it isn't.
     """
 
     model: nn.Module
@@ -49,6 +50,7 @@ class TrainState:
     ranks: Ranks = ALONE
     plain: nn.Module | None = None
     step: int = 0
+    guard_seconds: float = 0.0
 
     @staticmethod
     def begin(

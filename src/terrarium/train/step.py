@@ -89,7 +89,8 @@ def train_step(
         ]
         norm = parallel.whole(nn.utils.clip_grad_norm_(state.model.parameters(), stage.config.gradient_clip))
         loss = torch.stack([result.loss.detach() for result in results]).mean()
-        refuse_non_finite(loss, norm, stage, adjustments.batch_of(state.step))
+        with guarding(state):
+            refuse_non_finite(loss, norm, stage, adjustments.batch_of(state.step))
     state.optimizer.step()
     state.optimizer.zero_grad(set_to_none=True)  # they need no room until the next step
     state.update_average(stage.config.ema_decay)
@@ -104,7 +105,8 @@ def train_step(
 @contextmanager
 def without_trace(state: TrainState) -> Iterator[None]:
     """A step that is refused leaves neither gradients behind nor what its batch did to running statistics."""
-    before = [buffer.clone() for buffer in state.model.buffers()]
+    with guarding(state):
+        before = [buffer.clone() for buffer in state.model.buffers()]
     try:
         yield
     except TrainingError:
@@ -113,6 +115,16 @@ def without_trace(state: TrainState) -> Iterator[None]:
             for buffer, kept in zip(state.model.buffers(), before, strict=True):
                 buffer.copy_(kept)
         raise
+
+
+@contextmanager
+def guarding(state: TrainState) -> Iterator[None]:
+    """Account for the guard. On a GPU this holds the wait for the step's arithmetic: more than it costs."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        state.guard_seconds += time.monotonic() - began
 
 
 def backward(

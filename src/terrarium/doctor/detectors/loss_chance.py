@@ -80,8 +80,8 @@ def loss_worse_than_chance(stage: StageEvidence) -> Iterator[Finding]:
 
     Silent when: no chance level is known, the first 500 steps (of a short plan 7 %, and 50) are not over,
     the loss is on its way down to where it has not been yet, or it is negative. While the learning rate
-    still warms up, and in those first steps, only a loss counts that has risen by 15 % over its best level and
-    over guessing, or that shot up by half over where it began and has not come back to guessing since.
+    still warms up, and in those first steps, only a loss counts that has risen by 15 % over its best level
+    and over guessing, or that shot up by half over where it began and has not come back to guessing since.
     """
     curve = loss_curve(stage)
     guess = None if curve is None else chance(curve)
