@@ -140,12 +140,16 @@ class Outcome:
     def cells(self) -> list[str]:
         """Of the table."""
         keys = ("step", "onset", "code", "cause", "what")
-        told = [", ".join(str(row.get(key) or "-") for row in self.decisions) or "-" for key in keys]
+        told = [", ".join(_cell(row.get(key)) for row in self.decisions) or "-" for key in keys]
         tried = sum(row.get("numbers", {}).get("steps tried") or 0 for row in self.decisions)
         lost = f"{self.lost} of {self.steps} ({100 * self.lost / self.steps:.1f} %)"
         ending = f"{self.ends_at:.3g} ({self.healthy:.3g})"
         report = "report" if self.reported else "no report"
         return [*told, lost, f"{tried:.0f}", ending, self.verdict, f"{self.exit_code}, {report}"]
+
+
+def _cell(value: object) -> str:
+    return "-" if value in (None, "") else str(value)
 
 
 def try_case(

@@ -49,7 +49,7 @@ class StageConfig(Section):
     ema_decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
     checkpoint_every: Count = 100
     picture_every: Count = 200
-    gate_every: Count = Field(50, description="steps between two questions to the doctor")
+    gate_every: Count = Field(25, description="steps between two questions to the doctor")
     keep_checkpoints: Count = 3
     failed_saves: Count = Field(3, description="saves that may fail in a row before training stops")
     stall_seconds: Annotated[float, Field(ge=0.1, le=86400)] = Field(

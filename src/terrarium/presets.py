@@ -17,7 +17,6 @@ PRESETS: dict[str, dict[str, Any]] = {
             "batch_size": 8,
             "clip_frames": 12,
             "learning_rate": 2e-3,
-            "gate_every": 25,
         },
     },
     # A laptop overnight, or one small GPU for an hour or two.
