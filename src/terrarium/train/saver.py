@@ -55,7 +55,6 @@ class Saver:
 
     Attributes:
         saves: snapshots that were committed.
-        blocked_seconds: for which training stood still because of saving.
         writer_seconds: CPU time of the thread.
     """
 
@@ -66,7 +65,7 @@ class Saver:
         self._failed_in_a_row = 0
         self._begun, self._told_backlog = time.monotonic(), False
         self.saves = 0
-        self.blocked_seconds = self.writer_seconds = 0.0
+        self.writer_seconds = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -89,7 +88,6 @@ class Saver:
         self._tell_backlog(time.monotonic() - began, began - self._begun)
         self._begun = time.monotonic()
         self._pending = self._thread.submit(self._write, take())
-        self.blocked_seconds += time.monotonic() - began
 
     def check(self) -> None:
         """See whether a save failed.
@@ -107,10 +105,8 @@ class Saver:
         Raises:
             CheckpointError: it failed.
         """
-        began = time.monotonic()
         self._patience = 1
         self._collect()
-        self.blocked_seconds += time.monotonic() - began
 
     def _tell_backlog(self, waited: float, trained: float) -> None:
         """Say once that saving takes longer than the steps between two saves."""
