@@ -190,6 +190,22 @@ def test_the_doctor_s_speed_reads_every_format(tmp_path: Path) -> None:
     assert all(row[3] == "yes" for row in rows)
 
 
+def test_healing_breaks_a_stage_of_a_copy_and_tells_what_became_of_it(
+    trained: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(FOLDER)
+    words = [str(trained.path), "--case", "batch that is not finite"]
+    healed = call("healing", *words, "--keep", str(tmp_path / "healed"))
+    cells = row(healed.output, "batch that is not finite")
+    assert cells[1:7] == ["3", "3", "loss-not-finite", "-", "roll back", "0 of 6 (0.0 %)"]
+    assert (cells[9:], healed.exit_code) == (["normal", "0, report"], 0)
+    history = tmp_path / "healed" / "batch-that-is-not-finite" / "video_tokenizer" / "history.jsonl"
+    assert len(history.read_bytes().splitlines()) == 6
+    stopped = call("healing", *words, "--no-heal")
+    cells = row(stopped.output, "batch that is not finite")
+    assert (cells[5], cells[10], stopped.exit_code) == ("stop", "1, report", 0)
+
+
 def test_memory_trains_under_a_limit_that_the_kernel_keeps(tmp_path: Path) -> None:
     """In a process of its own, which ends with its limit; at this size only that and the lines are told."""
     words = ["--limit", "500", "--times", "1.2", "--files", "30", "--rounds", "1", "--steps", "1"]
