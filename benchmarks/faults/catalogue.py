@@ -11,6 +11,7 @@ from faults import (
     quiet,
     resumes,
     saving,
+    several,
     slow_saves,
     small_disk,
     training,
@@ -27,8 +28,7 @@ FAULTS: tuple[Fault, ...] = (
     *slow_saves.FAULTS,
     *resumes.FAULTS,
     *quiet.FAULTS,
+    *several.FAULTS,
     *training.FAULTS,
     *logs.FAULTS,
 )
-NOT_YET = {1: "all ranks save one path", 50: "one seed for all ranks"}
-"""Of the catalogue, not in this suite: what takes several ranks."""

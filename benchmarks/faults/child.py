@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from faults.child_ranks import SPOILS as OF_RANKS
 from terrarium import pipeline
 from terrarium.cli import main
 from terrarium.data.loader import ALL, ClipSampler, Rows
@@ -136,6 +137,7 @@ SPOILS: dict[str, Callable[[float], None]] = {
     "exit-after-save": exit_after_save,
     "leak": leak,
     "room": room,
+    **OF_RANKS,
 }
 
 
@@ -158,5 +160,5 @@ if __name__ == "__main__":
     _set(pipeline, "STAGES", ("video_tokenizer",))
     for spoil in filter(None, sys.argv[1].split(",")):
         spoiled, _, number = spoil.partition(":")
-        SPOILS[spoiled](float(number))
+        SPOILS[spoiled](float(number or 0))
     main(sys.argv[2:])

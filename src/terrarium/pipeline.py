@@ -34,6 +34,7 @@ from terrarium.run.freeze import forget_stop
 from terrarium.run.lock import RunLock
 from terrarium.run.manifest import sha256_of_manifest
 from terrarium.train.distributed import ALONE, Ranks, joined
+from terrarium.train.interruption import Interruption
 from terrarium.train.loop import train_stage
 from terrarium.train.proof import is_proven, note_proof, prove_probe
 from terrarium.train.stages import (
@@ -88,7 +89,7 @@ def train(
         device = ranks.device(choose_device(config.device))
         progress.say(f"run {run.path}\n{dataset.describe()}")
         if ranks.is_first:
-            stack.callback(write_report, run.path)
+            stack.callback(_report, run.path)
         for name in STAGES:
             folder = run.stage(name)
             if not ranks.from_first(functools.partial(is_done, folder, proven=gates)):
@@ -98,6 +99,12 @@ def train(
         if gates and config.gates.play and ranks.is_first:
             ask_at_play_gate(run, config, progress)
     return run
+
+
+def _report(run_path: Path) -> None:
+    """Write the report, also where we are asked to leave meanwhile: launchers give some time for that."""
+    with Interruption():
+        write_report(run_path)
 
 
 def is_done(folder: StageFolder, *, proven: bool) -> bool:

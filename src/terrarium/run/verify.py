@@ -129,7 +129,7 @@ def check_contents(tensors: Mapping[str, Tensors], state: Mapping[str, object]) 
         if found.non_finite:
             raise Flaw(f"{name} holds values that are not finite, in {_some(found.non_finite)}", "not-finite")
     if MODEL not in tensors or not tensors[MODEL].elements:
-        raise Flaw(f"{MODEL} is empty: it holds no tensors", "empty")
+        raise Flaw(f"{MODEL} is empty: it holds no tensors, 0 keys", "empty")
     try:
         parameters = parse_table(state.get("parameters"))
     except ValueError as error:

@@ -210,12 +210,17 @@ def joined(timeout_seconds: float) -> Iterator[Ranks]:
         if not _is_of_another(error):
             raise
         raise RankLostError(
-            f"another of the processes that train together is gone: {str(error).splitlines()[0]}",
+            f"another of the processes that train together is gone: {_first_words(error)}",
             "Its own message says why; the launcher starts all of them again, or do so yourself.",
         ) from error
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def _first_words(error: Exception) -> str:
+    """What it says before its advice."""
+    return str(error).partition("\n")[0].partition(". ")[0]
 
 
 def _is_of_another(error: Exception) -> bool:
