@@ -11,7 +11,7 @@ import loss_laws
 import numpy as np
 from PIL import Image
 
-from patients import codes, gradients, memory, pace, painters, rates, scenes
+from patients import codes, gradients, memory, pace, painters, ranks, rates, scenes
 from patients.courses import Maker
 from terrarium.doctor.evidence import (
     Checkpoint,
@@ -20,6 +20,7 @@ from terrarium.doctor.evidence import (
     Liveness,
     Picture,
     Plan,
+    Refused,
     StageEvidence,
     Unmoved,
 )
@@ -38,6 +39,13 @@ FLAWS = {
     "checkpoint-foreign": "foreign",
     "checkpoint-newest-unusable": "damaged",
 }
+_ASIDE = "dynamics/checkpoints/.refused-dynamics_step_50-4711"
+REFUSED = (
+    Refused(_ASIDE, 50, 4711, "empty", "model.safetensors", keys=0),
+    Refused(_ASIDE, 50, 4711, "empty", "ema.safetensors", keys=12),
+    Refused(_ASIDE, 50, 4711, "not-finite", "model.safetensors: head.bias (1)", keys=12),
+    Refused(_ASIDE, 50, 4711, keys=12),
+)
 ILL_SCENES, WELL_SCENES = ("tile_world", "corridor"), ("cave", "platformer", "title", "pong")
 
 
@@ -53,6 +61,7 @@ def sick(code: str, seed: int) -> Iterator[Evidence]:
         yield alone(saved(("", "", FLAWS[code])))
     for change in painters.ILL.get(code, ()):
         yield from (alone(drawn(change, scene, seed)) for scene in ILL_SCENES)
+    yield from map(alone, of_several(code, seed))
     if code == "run-unfinished":
         yield replace(alone(trained(400, 1000)), liveness=Liveness(False, "lock-free"))
     if code == "upstream-unsound":
@@ -65,6 +74,23 @@ def sick(code: str, seed: int) -> Iterator[Evidence]:
         yield alone(compared(20, tuple(f"layers.{place}.weight" for place in range(9)), 0.9))
 
 
+def of_several(code: str, seed: int) -> Iterator[StageEvidence]:
+    """Sick stages that several processes trained."""
+    for make in ranks.SICK.get(code, {}).values():
+        yield make(np.random.default_rng(seed))
+    if code == "checkpoint-refused":
+        yield from (put_aside(refused, 40) for refused in REFUSED)
+
+
+def well_of_several(code: str, seed: int) -> Iterator[StageEvidence]:
+    """Healthy ones, to be held against these."""
+    for make in ranks.HEALTHY.values() if code in ranks.SICK else ():
+        yield make(np.random.default_rng(seed))
+    if code == "checkpoint-refused":
+        yield put_aside(None, 40)
+        yield put_aside(REFUSED[0], 60)  # saving works again
+
+
 def healthy(code: str, seed: int) -> Iterator[Evidence]:
     """Runs of which a code must not be said, or only as information."""
     if code in SICK:
@@ -75,6 +101,7 @@ def healthy(code: str, seed: int) -> Iterator[Evidence]:
         yield alone(saved(("", "", "")))
     if code in painters.ILL:
         yield from (alone(drawn(change, scene, seed)) for change in painters.HEALTHY for scene in WELL_SCENES)
+    yield from map(alone, well_of_several(code, seed))
     if code == "run-unfinished":
         yield replace(alone(trained(1000, 1000)), liveness=Liveness(False, "lock-free"))
         yield replace(alone(trained(400, 1000)), liveness=Liveness(True, "lock-held", 1.0))
@@ -127,6 +154,12 @@ def saved(flaws: tuple[str, ...]) -> StageEvidence:
         for place, flaw in enumerate(flaws)
     )
     return StageEvidence("dynamics", Kind.TREE, checkpoints=checkpoints)
+
+
+def put_aside(refused: Refused | None, saved_at: int) -> StageEvidence:
+    """A stage of which a state was refused, and that has a whole checkpoint."""
+    whole = Checkpoint(saved_at, f"dynamics_step_{saved_at}", 3, 3, True)
+    return StageEvidence("dynamics", Kind.RUN, checkpoints=(whole,), refused=refused)
 
 
 def compared(step: int, names: tuple[str, ...], share: float) -> StageEvidence:

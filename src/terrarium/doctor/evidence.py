@@ -10,6 +10,7 @@ from pathlib import Path
 
 from terrarium.doctor.history import FloatArray, History
 from terrarium.doctor.json_files import JsonObject
+from terrarium.doctor.ranks import Together
 
 
 class Kind(StrEnum):
@@ -188,6 +189,28 @@ class Unmoved:
     share: float
 
 
+@dataclass(frozen=True)
+class Refused:
+    """A state that training wanted to save, and that was put aside: it is no checkpoint.
+
+    Attributes:
+        source: its folder, relative to what was examined.
+        step: of the checkpoint that it was to become.
+        process: that wanted to save it; None where the name does not say.
+        flaw: code of what is wrong with it, a key of `[flaw]`: "empty", "not-finite"; "" where it is
+            something else, such as tensors of another shape.
+        detail: files or tensors, from files: to be escaped when shown.
+        keys: tensors in all its files; None where they can't be counted.
+    """
+
+    source: str
+    step: int
+    process: int | None = None
+    flaw: str = ""
+    detail: str = ""
+    keys: int | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class StageEvidence:
     """What one stage left behind; parts that are missing are empty or None.
@@ -203,6 +226,8 @@ class StageEvidence:
         checkpoints: by rising step.
         pictures: by subject and rising step.
         unmoved: parameters that training did not move; None where nobody noted it.
+        ranks: what several processes said after each step; None where there was one, or none said anything.
+        refused: the state that was refused last when it was to be saved; None where none was.
     """
 
     name: str
@@ -215,6 +240,8 @@ class StageEvidence:
     checkpoints: tuple[Checkpoint, ...] = ()
     pictures: tuple[Picture, ...] = ()
     unmoved: Unmoved | None = None
+    ranks: Together | None = None
+    refused: Refused | None = None
 
     def series(self, column: str) -> tuple[FloatArray, FloatArray]:
         """(steps, finite values) [N] of one column: see `History.series`; empty where there is none."""

@@ -44,6 +44,8 @@ from terrarium.doctor.detectors.pictures import (
     picture_stripes,
     picture_tiles,
 )
+from terrarium.doctor.detectors.ranks import ranks_clock_skew, ranks_same_clips, ranks_straggler
+from terrarium.doctor.detectors.refused import checkpoint_refused
 from terrarium.doctor.detectors.stages import upstream_unsound
 from terrarium.doctor.detectors.stalls import run_stalled, run_unfinished
 from terrarium.doctor.detectors.steps import rows_damaged, steps_missing, steps_repeated
@@ -66,6 +68,7 @@ STAGE_DETECTORS: tuple[StageDetector, ...] = (
     checkpoint_hostile,
     checkpoint_newest_unusable,
     checkpoint_not_finite,
+    checkpoint_refused,
     checkpoint_wrong_step,
     checkpoint_zero,
     codebook_collapsed,
@@ -97,6 +100,9 @@ STAGE_DETECTORS: tuple[StageDetector, ...] = (
     picture_noise,
     picture_stripes,
     picture_tiles,
+    ranks_clock_skew,
+    ranks_same_clips,
+    ranks_straggler,
     rows_damaged,
     steps_missing,
     steps_repeated,

@@ -41,12 +41,17 @@ def checkpoint_empty(stage: StageEvidence) -> Iterator[Finding]:
 
 def _writers(stage: StageEvidence, empty: Sequence[Checkpoint]) -> tuple[str, dict[str, float | str]]:
     """Several processes that write to one path: the configuration has several, or whole ones lie between."""
-    processes = stage.plan.several_writers or 1
+    processes = several_processes(stage)
     steps = [checkpoint.step for checkpoint in empty]
     between = [one for one in _usable(stage) if min(steps) < one.step < max(steps)]
     if len(empty) < FEWEST_WRITTEN_OVER or not (processes > 1 or between):
         return "", {}
     return "several-writers", {"processes": processes} if processes > 1 else {}
+
+
+def several_processes(stage: StageEvidence) -> int:
+    """How many processes trained it, by its configuration or by what they said; 1 where none tells."""
+    return max(stage.plan.several_writers or 1, stage.ranks.most if stage.ranks else 1)
 
 
 def checkpoint_damaged(stage: StageEvidence) -> Iterator[Finding]:

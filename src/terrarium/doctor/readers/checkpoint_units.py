@@ -91,14 +91,14 @@ def find_units(folder: Path, *, ours: bool, depth: int = 1) -> list[Unit]:
     units: list[Unit] = []
     files: dict[tuple[int, str], list[os.DirEntry[str]]] = {}
     if (folder / METADATA).is_file():
-        return [_folder_unit(folder, ours=False)]
+        return [folder_unit(folder, ours=False)]
     below: list[Path] = []
     with os.scandir(folder) as entries:
         for _, entry in zip(range(MOST_ENTRIES), entries, strict=False):
             if entry.name.startswith(".") or entry.is_symlink():
                 continue
             if entry.is_dir():
-                units.append(_folder_unit(Path(entry.path), ours))
+                units.append(folder_unit(Path(entry.path), ours))
                 below += [units[-1].path] if units[-1].is_collection else []
             elif entry.name.endswith(TENSOR_FILES):
                 step = step_of(entry.name)[0]
@@ -155,7 +155,13 @@ def _order(unit: Unit) -> tuple[int, int, str]:
     return unit.step, written, unit.name
 
 
-def _folder_unit(path: Path, ours: bool) -> Unit:
+def folder_unit(path: Path, ours: bool) -> Unit:
+    """One folder as a checkpoint, whatever its name.
+
+    Args:
+        path: of the folder.
+        ours: whether it is known to lie in a run of Terrarium's.
+    """
     named = parse_checkpoint_name(path.name)
     if (ours and named) or (path / MANIFEST).is_file():
         size = _look_into(path).bytes

@@ -9,12 +9,15 @@ from pathlib import Path
 from terrarium.doctor.evidence import Evidence, Kind, Liveness, Missing, Plan, StageEvidence, Unmoved
 from terrarium.doctor.history import History
 from terrarium.doctor.json_files import JsonObject, mapping, number, read_object, why
+from terrarium.doctor.ranks import Together
 from terrarium.doctor.readers import absences
 from terrarium.doctor.readers.checkpoints import examine_checkpoints
 from terrarium.doctor.readers.jsonl import count_reasons, read_history
 from terrarium.doctor.readers.liveness import liveness_of_run
 from terrarium.doctor.readers.pictures import examine_pictures
 from terrarium.doctor.readers.plan import Source, plan_of
+from terrarium.doctor.readers.ranks import RANKS, read_ranks
+from terrarium.doctor.readers.refused import read_refused
 from terrarium.doctor.scores import unmeasured
 from terrarium.run.folder import STAGES
 
@@ -137,6 +140,8 @@ def _stage(path: Path, run: JsonObject, asked: tuple[Source, ...], gaps: list[Mi
         checkpoints,
         pictures,
         _unmoved(path),
+        _ranks(path / RANKS, gaps),
+        read_refused(path),
     )
     gaps += [*absences.of_stage(stage, path), *unseen, *(replace(gap, stage=name) for gap in unread)]
     return stage
@@ -151,6 +156,25 @@ def _history(path: Path, gaps: list[Missing]) -> History | None:
         return None
     gaps += absences.of_history(stage, history, path.name)
     return history
+
+
+def _ranks(path: Path, gaps: list[Missing]) -> Together | None:
+    """What several processes said after each step; the file is there only where there were several."""
+    stage = path.parent.name
+    try:
+        together = read_ranks(path)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        gaps.append(Missing(stage, "ranks", why(error), path.name))
+        return None
+    if together is None:
+        gaps.append(Missing(stage, "ranks", "no-rows", path.name))
+    elif together.damaged:
+        gaps.append(Missing(stage, "ranks", "lost-rows", f"{together.damaged} ({path.name})"))
+    if together is not None and together.cut_short:
+        gaps.append(Missing(stage, "ranks", "last-part-only", path.name))
+    return together
 
 
 def _discarded(path: Path, gaps: list[Missing]) -> dict[str, int]:
