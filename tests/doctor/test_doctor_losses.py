@@ -98,3 +98,35 @@ def test_no_healthy_law_is_critical_on_its_way(kind: str) -> None:
         for share in (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9):
             evidence = Evidence(Path("run"), stages={stage.name: until(stage, share)})
             assert examine(evidence).verdict is not Verdict.CRITICAL, (seed, share)
+
+
+def relearnt(spike: float, after: float) -> StageEvidence:
+    """A loss that falls to the end; half-way it shoots up, and what it had learnt has to be learnt anew."""
+    rows = np.arange(3000.0)
+    since = np.maximum(rows - 1500, 0)
+    loss = 0.5 + 4 * np.exp(-rows / 800) + 3 * np.exp(-np.where(rows < 1500, np.inf, since) / after) / 3
+    loss += np.where(rows < 1500, 0, spike * np.exp(-since / 10))
+    loss *= np.exp(np.random.default_rng(3).normal(0, 0.03, rows.size))
+    return StageEvidence("dynamics", source="history.csv", history=History({"step": rows, "loss": loss}))
+
+
+@pytest.mark.parametrize("spike, told", [(20.0, ["watch"]), (0.0, [])])
+def test_a_spike_that_cost_a_good_part_of_the_run_is_told_though_it_was_made_good(
+    spike: float, told: list[str]
+) -> None:
+    findings = ask(DETECTORS, relearnt(spike, after=900))
+    spikes = [each for each in findings if each.code == "loss-spike"]
+    assert [each.severity for each in spikes if each.severity is not Severity.INFO] == told
+    for finding in spikes:
+        assert unsaid(finding) == []
+        assert abs((finding.first_step or 0) - 1500) < 20
+
+
+@pytest.mark.parametrize("first, told", [(50.0, ["loss-unit"]), (500.0, [])])
+def test_a_history_may_begin_with_the_first_row_that_was_due(first: float, told: list[str]) -> None:
+    steps = np.asarray(first * np.arange(1, 101), np.float64)
+    loss = math.log(1024) / 4 * (0.4 + 0.6 * np.exp(-steps / steps[-1] * 5))
+    plan = Plan(codes=1024, gradient_accumulation_steps=4)
+    columns = {"step": steps, "loss": np.asarray(loss, np.float64)}
+    stage = StageEvidence("dynamics", plan=plan, history=History(columns))
+    assert [each.code for each in ask(DETECTORS, stage)] == told

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from terrarium.doctor.detectors.loss_curve import LossCurve, loss_curve
-from terrarium.doctor.detectors.loss_restarts import resumes
+from terrarium.doctor.detectors.loss_detours import LEAST_SCALES, LEAST_SPIKE, Detour, find_detour
+from terrarium.doctor.detectors.loss_restarts import rate_raised, resumes
 from terrarium.doctor.detectors.loss_rise import LEAST_RISE, TALL, Rise, Way, loss_rise, overshoots
 from terrarium.doctor.detectors.loss_trend import rise_confidence, rise_values
 from terrarium.doctor.evidence import StageEvidence
 from terrarium.doctor.finding import Finding, Number, Severity
 from terrarium.doctor.statistics.blocks import spread
 
-LEAST_SPIKE = math.log(1.5)
-LEAST_SCALES = 10.0  # standard deviations of the noise from row to row
 LEAST_TAILS = 3.0  # times what one row in two hundred exceeds
 TOGETHER = 25  # rows; closer ones are one spike
 SEGMENTS = 20
@@ -69,7 +67,8 @@ def loss_spike(stage: StageEvidence) -> Iterator[Finding]:
 
     Looks for: single rows far above the curve (at least half as much again, ten robust standard deviations,
     and three times the usual outliers), which come back: information. And for a level that moves up at once
-    and stays: watch; critical where a spike began it and much of what had been learnt is gone.
+    and stays, or is back only after a tenth of the run: watch; critical where a spike began it, it is not
+    back, and much of what had been learnt is gone.
 
     Why it matters: a spike that recovers costs a few steps. A spike that sticks has damaged the optimizer's
     state or the weights, and the steps after it are spent on learning again.
@@ -84,8 +83,12 @@ def loss_spike(stage: StageEvidence) -> Iterator[Finding]:
     curve, rise = loss_curve(stage), loss_rise(stage)
     if curve is None:
         return
-    if rise is not None and rise.way is Way.SHIFTED and not _at_resume(stage, curve, rise):
+    if rise is not None and rise.way is Way.SHIFTED and not _at_resume(stage, curve, rise.row):
         yield _stuck(stage, curve, rise)
+        return
+    detour = None if rise is not None else _detour(stage, curve)
+    if detour is not None:
+        yield _cost_much(stage, curve, detour)
         return
     spikes = find_spikes(curve)
     if spikes is None:
@@ -114,9 +117,41 @@ def loss_spike(stage: StageEvidence) -> Iterator[Finding]:
     )
 
 
-def _at_resume(stage: StageEvidence, curve: LossCurve, rise: Rise) -> bool:
+def _at_resume(stage: StageEvidence, curve: LossCurve, place: int) -> bool:
     slack = max(5, curve.count // 200)
-    return any(abs(row - rise.row) <= slack for row in resumes(stage, curve))
+    return any(abs(row - place) <= slack for row in resumes(stage, curve))
+
+
+def _detour(stage: StageEvidence, curve: LossCurve) -> Detour | None:
+    """What the tallest step up cost, where neither a resume nor a raised learning rate explains it."""
+    detour = find_detour(curve)
+    if detour is None or _at_resume(stage, curve, detour.row):
+        return None
+    return None if rate_raised(curve, detour.row, max(20, 2 * curve.blocks.size)) else detour
+
+
+def _cost_much(stage: StageEvidence, curve: LossCurve, detour: Detour) -> Finding:
+    low, high, peak = (curve.back(level) for level in (detour.low, detour.high, detour.peak))
+    back = curve.step(detour.back)
+    values: dict[str, float | str] = {"step": curve.step(detour.row), "low": low, "high": high, "peak": peak}
+    values |= {"steps": back - curve.step(detour.row), "last_step": curve.step(curve.count - 1)}
+    if detour.returned:
+        values["back_step"] = back
+    return Finding(
+        "loss-spike",
+        Severity.WATCH,
+        stage.name,
+        curve.step(detour.row),
+        back,
+        (
+            Number(stage.source, "loss, median after the spike", high, curve.back(detour.low + LEAST_RISE)),
+            Number(stage.source, "steps until it was back", back - curve.step(detour.row)),
+        ),
+        values,
+        confidence=0.85,
+        cause="spike-stayed",
+        actions=("resume-before-onset", "clip-gradients"),
+    )
 
 
 def _stuck(stage: StageEvidence, curve: LossCurve, rise: Rise) -> Finding:

@@ -7,13 +7,20 @@ from collections.abc import Iterator
 import numpy as np
 
 from terrarium.doctor.detectors.loss_chance import WORSE
-from terrarium.doctor.detectors.loss_curve import loss_curve
+from terrarium.doctor.detectors.loss_curve import LossCurve, loss_curve
 from terrarium.doctor.evidence import StageEvidence
 from terrarium.doctor.finding import Finding, Number, Severity
 from terrarium.doctor.history import FloatArray
 from terrarium.doctor.measures import loss_windows
 
 MISFIT = 0.12  # of chance: noise of the first rows, and terms beside the cross-entropy
+FIRST_STEPS, FIRST_ROW = 10, 100  # of rows a hundred steps apart: by then little has been learnt
+
+
+def _from_the_start(curve: LossCurve) -> bool:
+    """Whether the history begins at the first steps, or with the first row that was due."""
+    usual = float(np.median(np.diff(curve.steps)))
+    return bool(curve.steps[0] <= max(FIRST_STEPS, min(usual, FIRST_ROW)))
 
 
 def _first(loss_N: FloatArray, expected: float) -> float:
@@ -34,11 +41,12 @@ def loss_unit(stage: StageEvidence) -> Iterator[Finding]:
 
     What to do: log the loss before dividing it, and read the old rows multiplied.
 
-    Silent when: no chance level is known, the history does not begin at the first steps, or the first loss
-    fits chance as it is. Without known accumulation only 2, 4 and 8 are considered, and only a close fit.
+    Silent when: no chance level is known, the history does not begin at the first steps or with the first row
+    of one in every hundred, or the first loss fits chance as it is. Without known accumulation only 2, 4 and
+    8 are considered, and only a close fit.
     """
     curve = loss_curve(stage)
-    known = None if curve is None or not curve.positive or curve.steps[0] > 10 else curve.guessing
+    known = None if curve is None or not curve.positive or not _from_the_start(curve) else curve.guessing
     if curve is None or known is None:
         return
     name, level = known
@@ -46,8 +54,15 @@ def loss_unit(stage: StageEvidence) -> Iterator[Finding]:
     first = _first(curve.loss, level / (accumulated or 1))
     factor = round(level / first) if first > level / 100 else 0
     misfit = first * factor / level - 1
-    sure = factor == accumulated and -MISFIT <= misfit <= MISFIT
-    maybe = accumulated is None and name.startswith("ln ") and factor in (2, 4, 8) and abs(misfit) <= 0.04
+    at_once = curve.steps[0] <= FIRST_STEPS
+    sure = factor == accumulated and abs(misfit) <= (MISFIT if at_once else MISFIT / 2)
+    maybe = (
+        at_once
+        and accumulated is None
+        and name.startswith("ln ")
+        and factor in (2, 4, 8)
+        and abs(misfit) <= 0.04
+    )
     if factor < 2 or factor > 64 or not (sure or maybe):
         return
     true = loss_windows(curve.steps, curve.loss * factor)
