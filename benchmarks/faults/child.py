@@ -6,6 +6,7 @@ such as `hang:12`; "" spoils nothing.
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
@@ -83,6 +84,23 @@ def slow_disk(seconds: float) -> None:
     _set(os, "fsync", slow)
 
 
+def full_disk(saves: float) -> None:
+    """The disk is full for so many saves, as the system says it in the midst of a file."""
+    commit, sync, failed = vars(saver)["commit_checkpoint"], os.fsync, [0]
+
+    def failing(descriptor: int) -> None:
+        if threading.current_thread().name.startswith("checkpoint") and failed[0] <= saves:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        failed[0] += 1
+        return commit(*args, **kwargs)
+
+    _set(os, "fsync", failing)
+    _set(saver, "commit_checkpoint", counted)
+
+
 def writer_dies(number: float) -> None:
     """The thread that writes checkpoints dies in the midst of this save."""
     commit, saves = vars(saver)["commit_checkpoint"], [0]
@@ -133,6 +151,7 @@ SPOILS: dict[str, Callable[[float], None]] = {
     "slow-steps": slow_steps,
     "poison": poison,
     "slow-disk": slow_disk,
+    "full-disk": full_disk,
     "writer-dies": writer_dies,
     "exit-after-save": exit_after_save,
     "leak": leak,

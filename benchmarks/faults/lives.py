@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import signal
 import subprocess
 import tempfile
@@ -19,11 +20,14 @@ from unittest import mock
 from faults.fault import Fault, Outcome, dice_of
 from faults.processes import STAGE, finish, rows, stage_of, started, training, wait_until
 from terrarium import pipeline
+from terrarium.doctor.examine import examine
+from terrarium.doctor.finding import Severity
+from terrarium.doctor.readers.run_folder import read_run
 from terrarium.run.checkpoint import judge, list_checkpoints
 from tiny_training import Told, tensor_bytes, timeless
 from tiny_world import store_footage, tiny_config
 
-STEPS = 30
+STEPS = 40
 SETTINGS = (
     f"steps={STEPS}",
     "warmup_steps=10",
@@ -178,6 +182,23 @@ def _has_left(process: subprocess.Popen[bytes]) -> bool:
         return False
 
 
+def stopped_from_outside(folder: Path, seed: int) -> Outcome:
+    """The process is stopped (SIGSTOP), so that nothing within can tell: the doctor does, from outside."""
+    dice, run = dice_of(seed), folder / "run"
+    wanted, minutes = dice.randrange(33, STEPS - 2), dice.uniform(5, 500)
+    with started(words_of(run, seed, spoil="slow-steps:0.05"), folder / "said") as process:
+        wait_until(lambda: rows(run) >= wanted, process)
+        process.send_signal(signal.SIGSTOP)
+        history, now = stage_of(run).history_path, time.time()
+        os.utime(history, (now, now - 60 * minutes))  # nobody waits here for so long
+        found = examine(read_run(run)).findings
+        process.send_signal(signal.SIGCONT)
+        process.wait(LONGEST)
+    told = [each for each in found if each.code == "run-stalled" and each.severity is Severity.CRITICAL]
+    kept = process.returncode == 0 and is_undisturbed(run, seed)
+    return Outcome(bool(told), kept, detail=str([each.code for each in found]))
+
+
 def two_launchers(folder: Path, seed: int) -> Outcome:
     """A second launcher on a run: refused by process and host; the first goes on as if it were alone."""
     dice, run, said = dice_of(seed), folder / "run", folder / "said"
@@ -219,6 +240,7 @@ FAULTS = (
     Fault(6, "SIGINT twice", interrupted_twice),
     Fault(38, "loader hangs, live", stands_still("hang", "hanging", gently=True)),
     Fault(39, "step stuck, another thread alive", stands_still("block", "blocked", gently=False)),
+    Fault(38, "process stopped from outside", stopped_from_outside),
     Fault(44, "two launchers", two_launchers),
     Fault(48, "retries exhausted", always_fails),
 )

@@ -12,7 +12,7 @@ from unittest import mock
 from click.testing import CliRunner
 
 from faults.fault import Fault, Outcome, dice_of
-from faults.lives import undisturbed
+from faults.lives import STEPS, undisturbed
 from faults.processes import STAGE, stage_of
 from faults.training import ward
 from terrarium import pipeline
@@ -68,7 +68,7 @@ def another(change: Callable[[int], tuple[str, object, object]]) -> Callable[[Pa
         newest = list_checkpoints(stage_of(run))[-1]
         return Outcome(
             code == 1 and told,
-            kept_of(run / STAGE) == before and newest.name.endswith("_30"),
+            kept_of(run / STAGE) == before and newest.name.endswith(f"_{STEPS}"),
             detail=said[-300:],
         )
 

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from faults.fault import Fault, Outcome, dice_of
-from faults.lives import STEPS, goes_on, is_undisturbed, saved_steps, words_of
-from faults.processes import STAGE, finish, rows
+from faults.lives import LONGEST, STEPS, goes_on, is_undisturbed, saved_steps, words_of
+from faults.processes import STAGE, finish, rows, started, wait_until
 
 SYNCS = 9  # of a save, each of them slow: five files, two folders, and `latest` with its own
 
@@ -53,7 +53,31 @@ def left_before_the_flush(folder: Path, seed: int) -> Outcome:
     )
 
 
+def full_for_a_while(folder: Path, seed: int) -> Outcome:
+    """The disk is full for a save or two: each is told, training goes on, and a later save succeeds."""
+    saves, run = dice_of(seed).randint(1, 2), folder / "run"
+    ended = finish(words_of(run, seed, spoil=f"full-disk:{saves}"))
+    told = ended.said.count("No space left on device") == ended.said.count("Training goes on") == saves
+    return Outcome(told, ended.code == 0 and is_undisturbed(run, seed), detail=ended.said[-300:])
+
+
+def full_for_good(folder: Path, seed: int) -> Outcome:
+    """The disk stays full: training stops with an exit code; its log, and what was saved before, stay."""
+    begun, run = dice_of(seed).randrange(11, 19), folder / "run"
+    with started(words_of(run, seed, spoil="slow-steps:0.03"), folder / "said") as process:
+        wait_until(lambda: rows(run) >= begun, process)
+        process.terminate()
+        process.wait(LONGEST)
+    saved = saved_steps(run)
+    ended = finish(words_of(run, seed, spoil="full-disk:99"))
+    told = ended.code == 1 and "No space left on device" in ended.said and "Traceback" not in ended.said
+    kept = bool(saved) and saved_steps(run) == saved and rows(run) > max(saved)
+    return Outcome(told, kept and goes_on(run, seed), detail=ended.said[-300:])
+
+
 FAULTS = (
+    Fault(13, "disk full for a while, in training", full_for_a_while),
+    Fault(13, "disk full for good, in training", full_for_good),
     Fault(15, "slow disk, steps go on", slow_disk),
     Fault(15, "disk slower than training", slower_than_training),
     Fault(16, "writer dies", writer_dies),
