@@ -12,8 +12,8 @@ import pytest
 from patients import ranks, table
 from patients.trial import HELD_OUT, unsaid
 from terrarium.doctor.detectors.checkpoints import checkpoint_empty
-from terrarium.doctor.detectors.ranks import ranks_clock_skew, ranks_same_clips, ranks_straggler
-from terrarium.doctor.detectors.refused import checkpoint_refused
+from terrarium.doctor.detectors.ranks import rank_clocks_differ, rank_slower, ranks_share_clips
+from terrarium.doctor.detectors.refused import checkpoint_refused, every_rank_saves
 from terrarium.doctor.evidence import Evidence, StageEvidence
 from terrarium.doctor.examine import examine
 from terrarium.doctor.finding import Finding, Severity
@@ -21,9 +21,9 @@ from terrarium.doctor.language import Language
 from terrarium.doctor.ranks import Stretch
 
 DETECTORS: dict[str, Callable[[StageEvidence], Iterator[Finding]]] = {
-    "ranks-straggler": ranks_straggler,
-    "ranks-same-clips": ranks_same_clips,
-    "ranks-clock-skew": ranks_clock_skew,
+    "rank-slower": rank_slower,
+    "ranks-share-clips": ranks_share_clips,
+    "rank-clocks-differ": rank_clocks_differ,
 }
 SICK = [(code, kind) for code, kinds in ranks.SICK.items() for kind in kinds]
 STEPS, TYPICAL = 600, 0.1
@@ -63,7 +63,7 @@ def test_a_late_rank_is_named_with_since_when_and_what_it_costs() -> None:
     stretch = steady(3)
     stretch.ready_NR[400:, 1] += 2 * TYPICAL
     ends = ranks.BEGAN + np.cumsum(stretch.ready_NR.max(axis=1) + TYPICAL)
-    finding = only(ranks_straggler(ranks.stage_of(replace(stretch, clock_NR=np.tile(ends[:, None], 3)))))
+    finding = only(rank_slower(ranks.stage_of(replace(stretch, clock_NR=np.tile(ends[:, None], 3)))))
     assert finding.severity is Severity.WATCH
     assert finding.values["rank"] == 1
     assert finding.first_step == pytest.approx(400, abs=20)
@@ -76,27 +76,27 @@ def test_a_late_rank_of_a_run_that_is_over_in_a_moment_is_nobody_s_concern() -> 
     stretch = steady(2, steps=40)
     stretch.ready_NR[:, 1] *= 3
     quick = replace(stretch, ready_NR=stretch.ready_NR / 20, clock_NR=ranks.BEGAN + stretch.clock_NR / 20)
-    assert list(ranks_straggler(ranks.stage_of(stretch)))
-    assert not list(ranks_straggler(ranks.stage_of(quick)))
+    assert list(rank_slower(ranks.stage_of(stretch)))
+    assert not list(rank_slower(ranks.stage_of(quick)))
 
 
 def test_the_first_rank_draws_and_saves_and_is_no_straggler() -> None:
     stretch = steady(2)
     stretch.ready_NR[::10, 0] += 3.0
-    assert not list(ranks_straggler(ranks.stage_of(stretch)))
+    assert not list(rank_slower(ranks.stage_of(stretch)))
 
 
 def test_a_small_cost_is_none_however_often_it_comes() -> None:
     stretch = steady(2)
     slow_steps = replace(stretch, clock_NR=ranks.BEGAN + np.tile(5.0 * stretch.steps_N[:, None], 2))
     slow_steps.ready_NR[:, 1] *= 3  # 0.2 s of steps of 5 s
-    assert not list(ranks_straggler(ranks.stage_of(slow_steps)))
+    assert not list(rank_slower(ranks.stage_of(slow_steps)))
 
 
 def test_one_seed_for_all_is_critical_while_it_lasts() -> None:
     stretch = steady(4)
     stretch.clips_NR[:] = stretch.clips_NR[:, :1]
-    finding = only(ranks_same_clips(ranks.stage_of(stretch)))
+    finding = only(ranks_share_clips(ranks.stage_of(stretch)))
     assert finding.severity is Severity.CRITICAL
     assert (finding.first_step, finding.last_step) == (0, STEPS - 1)
     assert (finding.values["ranks"], finding.values["met"], finding.values["total"]) == (
@@ -106,7 +106,7 @@ def test_one_seed_for_all_is_critical_while_it_lasts() -> None:
     )
     assert finding.values["different"] == 1
     over = replace(steady(4, 600), steps_N=STEPS + np.arange(600.0))
-    passed = only(ranks_same_clips(ranks.stage_of(stretch, over)))
+    passed = only(ranks_share_clips(ranks.stage_of(stretch, over)))
     assert passed.severity is Severity.WATCH
     assert passed.last_step == STEPS - 1
 
@@ -114,7 +114,7 @@ def test_one_seed_for_all_is_critical_while_it_lasts() -> None:
 def test_two_of_eight_are_worth_a_look_and_named() -> None:
     stretch = steady(8)
     stretch.clips_NR[200:, 6] = stretch.clips_NR[200:, 2]
-    finding = only(ranks_same_clips(ranks.stage_of(stretch)))
+    finding = only(ranks_share_clips(ranks.stage_of(stretch)))
     assert finding.severity is Severity.WATCH
     assert finding.values["ranks"] == "2, 6"
     assert (finding.first_step, finding.values["met"]) == (200, 400)
@@ -124,10 +124,10 @@ def test_two_of_eight_are_worth_a_look_and_named() -> None:
 def test_six_steps_are_enough_and_one_meeting_in_ten_is_not() -> None:
     stretch = steady(2, steps=6)
     stretch.clips_NR[:, 1] = stretch.clips_NR[:, 0]
-    assert only(ranks_same_clips(ranks.stage_of(stretch))).severity is Severity.CRITICAL
+    assert only(ranks_share_clips(ranks.stage_of(stretch))).severity is Severity.CRITICAL
     rare = steady(2)
     rare.clips_NR[::10, 1] = rare.clips_NR[::10, 0]
-    assert not list(ranks_same_clips(ranks.stage_of(rare)))
+    assert not list(ranks_share_clips(ranks.stage_of(rare)))
 
 
 @pytest.mark.parametrize("places", [1, 2, 4, 30])
@@ -136,7 +136,7 @@ def test_ranks_that_meet_by_chance_on_tiny_footage_are_healthy(places: int) -> N
         stretch = steady(2, steps=400)
         stretch.clips_NR[:] = np.random.default_rng(seed).integers(0, places, stretch.clips_NR.shape)
         assert stretch.repeated_NR.any()
-        assert not list(ranks_same_clips(ranks.stage_of(stretch)))
+        assert not list(ranks_share_clips(ranks.stage_of(stretch)))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_ranks_that_meet_by_chance_on_tiny_footage_are_healthy(places: int) -> N
 def test_a_clock_that_is_off_is_told_by_how_much(count: int, seconds: float, severity: Severity) -> None:
     stretch = steady(count)
     stretch.clock_NR[300:, 1] += seconds
-    finding = only(ranks_clock_skew(ranks.stage_of(stretch)))
+    finding = only(rank_clocks_differ(ranks.stage_of(stretch)))
     assert finding.severity is severity
     assert finding.values["rank"] == 1
     assert finding.values["ahead" if seconds > 0 else "behind"] == pytest.approx(abs(seconds), abs=0.1)
@@ -156,21 +156,34 @@ def test_a_clock_that_is_off_is_told_by_how_much(count: int, seconds: float, sev
 
 def test_what_was_refused_on_another_rank_is_explained() -> None:
     """The seed's fault: every process saves one path, and only the first has the state."""
-    stage = replace(table.put_aside(table.REFUSED[0], 50), ranks=ranks.stage_of(steady(2)).ranks)
-    finding = only(checkpoint_refused(stage))
-    assert (finding.severity, finding.cause) == (Severity.CRITICAL, "every-process-saves")
+    stage = table.put_aside(table.REFUSED[0], 50, steady(2))
+    finding = only(every_rank_saves(stage))
+    assert finding.severity is Severity.CRITICAL
+    assert not list(checkpoint_refused(stage)), "one illness, one finding"
     diagnosis = examine(Evidence(Path("run"), stage.kind, stages={"dynamics": stage}))
-    assert diagnosis.findings[0].code == "checkpoint-refused"
+    assert diagnosis.findings[0].code == "every-rank-saves"
     said = Language.choose("en")
     assert "0 keys" in said.finding(finding, "message", {})
-    assert "only the first has the state" in said.finding(finding, "cause", {})
+    assert "all 2 processes save to one path" in said.finding(finding, "cause", {})
     assert "fix-checkpoint-writer" in [code for code, _ in diagnosis.actions]
 
 
-def test_without_several_processes_the_cause_is_another() -> None:
-    assert [only(checkpoint_refused(table.put_aside(each, 40))).cause for each in table.REFUSED] == [""] * 4
-    alike = replace(table.put_aside(table.REFUSED[1], 40), ranks=ranks.stage_of(steady(2)).ranks)
-    assert only(checkpoint_refused(alike)).cause == "", "a state that has some keys was gathered"
+def test_once_a_later_checkpoint_is_whole_it_is_only_told() -> None:
+    assert only(every_rank_saves(table.put_aside(table.REFUSED[0], 60, steady(2)))).severity is Severity.INFO
+
+
+def test_what_one_process_was_refused_is_told_by_what_is_wrong_with_it() -> None:
+    messages = [
+        Language.choose("en").finding(only(checkpoint_refused(table.put_aside(each, 40))), "message", {})
+        for each in table.REFUSED
+    ]
+    for message, words in zip(
+        messages, ("0 keys", "empty in part", "not finite", "did not fit"), strict=True
+    ):
+        assert words in message
+    partly = table.put_aside(table.REFUSED[1], 40, steady(2))
+    assert not list(every_rank_saves(partly)), "a state that has some keys was gathered"
+    assert list(checkpoint_refused(partly))
 
 
 def test_empty_checkpoints_come_from_the_processes_that_said_so() -> None:

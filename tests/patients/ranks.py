@@ -118,9 +118,9 @@ def clock_off(rng: Random) -> StageEvidence:
 
 
 SICK: dict[str, dict[str, StageMaker]] = {
-    "ranks-straggler": {"slow": one_slow, "stutters": one_stutters, "two": two_slow},
-    "ranks-same-clips": {"seed": one_seed, "pair": two_share_a_seed, "tiny": one_seed_on_tiny_footage},
-    "ranks-clock-skew": {"off": clock_off},
+    "rank-slower": {"slow": one_slow, "stutters": one_stutters, "two": two_slow},
+    "ranks-share-clips": {"seed": one_seed, "pair": two_share_a_seed, "tiny": one_seed_on_tiny_footage},
+    "rank-clocks-differ": {"off": clock_off},
 }
 
 

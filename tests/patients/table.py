@@ -26,6 +26,7 @@ from terrarium.doctor.evidence import (
 )
 from terrarium.doctor.history import History
 from terrarium.doctor.looks import pair
+from terrarium.doctor.ranks import Stretch
 
 SICK: dict[str, dict[str, Maker]] = codes.SICK | rates.SICK | gradients.SICK | pace.SICK | memory.SICK
 HEALTHY: dict[str, Maker] = codes.HEALTHY | rates.HEALTHY | gradients.HEALTHY | pace.HEALTHY | memory.HEALTHY
@@ -80,6 +81,8 @@ def of_several(code: str, seed: int) -> Iterator[StageEvidence]:
         yield make(np.random.default_rng(seed))
     if code == "checkpoint-refused":
         yield from (put_aside(refused, 40) for refused in REFUSED)
+    if code == "every-rank-saves":
+        yield put_aside(REFUSED[0], 50, ranks.ordinary(np.random.default_rng(seed)))
 
 
 def well_of_several(code: str, seed: int) -> Iterator[StageEvidence]:
@@ -89,6 +92,9 @@ def well_of_several(code: str, seed: int) -> Iterator[StageEvidence]:
     if code == "checkpoint-refused":
         yield put_aside(None, 40)
         yield put_aside(REFUSED[0], 60)  # saving works again
+    if code == "every-rank-saves":
+        yield put_aside(REFUSED[0], 40)  # by a process that trains alone
+        yield put_aside(REFUSED[1], 40, ranks.ordinary(np.random.default_rng(seed)))
 
 
 def healthy(code: str, seed: int) -> Iterator[Evidence]:
@@ -156,10 +162,11 @@ def saved(flaws: tuple[str, ...]) -> StageEvidence:
     return StageEvidence("dynamics", Kind.TREE, checkpoints=checkpoints)
 
 
-def put_aside(refused: Refused | None, saved_at: int) -> StageEvidence:
-    """A stage of which a state was refused, and that has a whole checkpoint."""
+def put_aside(refused: Refused | None, saved_at: int, said: Stretch | None = None) -> StageEvidence:
+    """A stage of which a state was refused, and that has a whole checkpoint; perhaps of several processes."""
     whole = Checkpoint(saved_at, f"dynamics_step_{saved_at}", 3, 3, True)
-    return StageEvidence("dynamics", Kind.RUN, checkpoints=(whole,), refused=refused)
+    alone = StageEvidence("dynamics", Kind.RUN, checkpoints=(whole,), refused=refused)
+    return alone if said is None else replace(ranks.stage_of(said), checkpoints=(whole,), refused=refused)
 
 
 def compared(step: int, names: tuple[str, ...], share: float) -> StageEvidence:

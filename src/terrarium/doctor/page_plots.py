@@ -17,9 +17,11 @@ from terrarium.doctor.plots import (
     curve_plot,
     interval_plot,
     loss_plot,
+    ready_plot,
     rollout_plot,
     speed_plot,
 )
+from terrarium.doctor.rank_figures import ready_curves
 from terrarium.doctor.view import View
 from terrarium.doctor.view_findings import FindingView
 
@@ -32,8 +34,19 @@ FAMILIES = {
     "codebook_usage": ("codebook-",),
     "grad_norm": ("gradient-",),
     "speed": ("throughput-", "run-"),
+    "ranks": ("rank-", "ranks-"),
 }
-ELSEWHERE = ("actions-", "codebook-", "throughput-", "run-", "memory-", "picture-", "checkpoint-")
+ELSEWHERE = (
+    "actions-",
+    "codebook-",
+    "throughput-",
+    "run-",
+    "memory-",
+    "picture-",
+    "checkpoint-",
+    "rank-",
+    "ranks-",
+)
 
 
 def stage_plots(
@@ -69,7 +82,7 @@ def stage_plots(
         title = language.measure("learning_rate")
         shown = marks.of(FAMILIES["learning_rate"])
         plots.append(curve_plot(title, history.steps, rate, "c", language.say, shown))
-    return plots + list(_speed(stage, history, marks, language))
+    return [*plots, *_speed(stage, history, marks, language), *_ranks(stage, marks, language)]
 
 
 class _Marks:
@@ -130,6 +143,15 @@ def _speed(stage: StageEvidence, history: History, marks: _Marks, language: Lang
         yield curve_plot(title, history.steps, frames, "c", language.say, shown)
     elif stage.kept.column("runtime") is not None:
         yield from speed_plot(stage.kept, language.say, shown)
+
+
+def _ranks(stage: StageEvidence, marks: _Marks, language: Language) -> Iterator[Plot]:
+    """When the processes that train together were ready, of the steps with as many of them as in the end."""
+    if stage.ranks is None:
+        return
+    steps, fastest, slowest = ready_curves(stage.ranks.latest)
+    if steps.size > 1:
+        yield ready_plot(steps, fastest, slowest, language.say, marks.of(FAMILIES["ranks"]))
 
 
 def score_plots(words: View, language: Language) -> list[Plot]:

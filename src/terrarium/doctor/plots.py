@@ -182,6 +182,27 @@ def speed_plot(history: History, say: Say, marks: Sequence[Mark] = ()) -> list[P
     return [curve_plot(say("plots", "speed"), middles, values, "c", say, marks)]
 
 
+def ready_plot(
+    steps: FloatArray, fastest: FloatArray, slowest: FloatArray, say: Say, marks: Sequence[Mark] = ()
+) -> Plot:
+    """Seconds until the fastest and the slowest of several processes are ready: between them all others wait.
+
+    Args:
+        steps: step of each row [rows].
+        fastest: of each row, the first that is ready [rows].
+        slowest: the last [rows].
+        say: gives the sentences of the page's language.
+        marks: findings to be marked.
+    """
+    curves = [(blocks(steps, values), kind) for values, kind in ((slowest, "b"), (fastest, "a"))]
+    high = max(float(medians.max()) for (_, medians), _ in curves)
+    chart = _chart(steps, 0.0, high * 1.08 or 1.0, say("plots", "step"), False, marks)
+    for curve, kind in curves:
+        chart.line(*curve, f"line {kind}")
+    legend = (("b", say("ranks", "slowest")), ("a", say("ranks", "fastest")))
+    return Plot(say("ranks", "plot"), chart.svg(), legend)
+
+
 def rollout_plot(rollout: Rollout, say: Say) -> Plot:
     """PSNR over the horizon: the model, the copied last frame, the mean frame."""
     kinds = dict(zip(rollout.curves, ("a", "b dashed", "c dotted"), strict=False))

@@ -49,6 +49,11 @@ class Stretch:
         return np.asarray(np.minimum(ready_MR, LONGEST * np.median(ready_MR, axis=0)))
 
     @cached_property
+    def ready_R(self) -> FloatArray:
+        """Seconds until a rank was ready [R], the median; NaN where not known."""
+        return np.median(self.usual_MR, axis=0) if self.usual_MR.size else np.full(self.count, np.nan)
+
+    @cached_property
     def step_seconds(self) -> float:
         """Mean time of a step by the clocks, pauses cut to five times the median; NaN where none tells."""
         clock_N = middle(self.clock_NR)

@@ -16,6 +16,7 @@ from terrarium.doctor.language import Language
 from terrarium.doctor.measures import stage_numbers
 from terrarium.doctor.page_html import render_html
 from terrarium.doctor.page_markdown import render_markdown
+from terrarium.doctor.rank_figures import rank_figures
 from terrarium.doctor.readers.gather import gather
 from terrarium.doctor.summary import summary
 from terrarium.doctor.view import view
@@ -126,6 +127,7 @@ def describe(diagnosis: Diagnosis, language: Language) -> JsonObject:
         name: {
             "verdict": diagnosis.stages[name].value,
             "numbers": stage_numbers(stage) | {"process": process},
+            "ranks": rank_figures(stage.ranks),
         }
         for name, stage in evidence.stages.items()
     }

@@ -83,11 +83,39 @@ class Numbers(Part):
     process: Process
 
 
+class Rank(Part):
+    """One of several processes that trained a stage together."""
+
+    rank: Count
+    ready_seconds: Number | None = Field(description="until it was ready for the first sum of a step, median")
+    waiting_share: Number | None = Field(description="of the time, from then until the last one was ready")
+    steps_per_second_alone: Number | None = Field(description="if it never had to wait so")
+    same_clips_steps: Count = Field(description="steps in which it had the clips of another rank")
+    clock_ahead_seconds: Number | None = Field(
+        description="of the rank in the middle, of the first one where there are two; median"
+    )
+
+
+class Ranks(Part):
+    """Processes that trained a stage together, over the steps with as many of them as in the end."""
+
+    count: Count
+    changes: Count = Field(description="how often their number changed")
+    damaged_lines: Count = Field(description="lines of `ranks.jsonl` that could not be read")
+    steps: Count
+    first_step: int
+    last_step: int
+    step_seconds: Number | None = Field(description="mean, pauses cut to five times the median")
+    same_clips_steps: Count = Field(description="steps in which some ranks had the same clips")
+    by_rank: list[Rank]
+
+
 class Stage(Part):
     """One stage."""
 
     verdict: Verdict
     numbers: Numbers
+    ranks: Ranks | None = Field(None, description="where several processes trained it")
 
 
 class Checkpoint(Part):

@@ -44,8 +44,8 @@ from terrarium.doctor.detectors.pictures import (
     picture_stripes,
     picture_tiles,
 )
-from terrarium.doctor.detectors.ranks import ranks_clock_skew, ranks_same_clips, ranks_straggler
-from terrarium.doctor.detectors.refused import checkpoint_refused
+from terrarium.doctor.detectors.ranks import rank_clocks_differ, rank_slower, ranks_share_clips
+from terrarium.doctor.detectors.refused import checkpoint_refused, every_rank_saves
 from terrarium.doctor.detectors.stages import upstream_unsound
 from terrarium.doctor.detectors.stalls import run_stalled, run_unfinished
 from terrarium.doctor.detectors.steps import rows_damaged, steps_missing, steps_repeated
@@ -73,6 +73,7 @@ STAGE_DETECTORS: tuple[StageDetector, ...] = (
     checkpoint_zero,
     codebook_collapsed,
     device_idle,
+    every_rank_saves,
     gradient_exploding,
     gradient_not_finite,
     gradient_vanishing,
@@ -100,9 +101,9 @@ STAGE_DETECTORS: tuple[StageDetector, ...] = (
     picture_noise,
     picture_stripes,
     picture_tiles,
-    ranks_clock_skew,
-    ranks_same_clips,
-    ranks_straggler,
+    rank_clocks_differ,
+    ranks_share_clips,
+    rank_slower,
     rows_damaged,
     steps_missing,
     steps_repeated,

@@ -28,7 +28,7 @@ APART, FAR_APART = 1.0, 10.0  # seconds that clocks differ for sure
 MOST_NAMED = 8
 
 
-def ranks_same_clips(stage: StageEvidence) -> Iterator[Finding]:
+def ranks_share_clips(stage: StageEvidence) -> Iterator[Finding]:
     """Processes that train together had the same clips.
 
     Looks for: a stretch of steps in which a rank had the very clips of another one about half of the time or
@@ -59,7 +59,7 @@ def _same_clips(stage: StageEvidence, together: Together, stretch: Stretch, repe
     values: dict[str, float | str] = {"ranks": _named(repeats.ranks), "processes": stretch.count}
     values |= {"met": repeats.met, "total": repeats.steps, "chance": 100 * repeats.chance}
     return Finding(
-        "ranks-same-clips",
+        "ranks-share-clips",
         Severity.CRITICAL if lasts and wasted else Severity.WATCH,
         stage.name,
         first,
@@ -74,7 +74,7 @@ def _same_clips(stage: StageEvidence, together: Together, stretch: Stretch, repe
     )
 
 
-def ranks_straggler(stage: StageEvidence) -> Iterator[Finding]:
+def rank_slower(stage: StageEvidence) -> Iterator[Finding]:
     """The others wait for a process that is always late.
 
     Looks for: a rank that is ready for the first sum of a step 1.5 times as late as the rank in the middle,
@@ -105,7 +105,7 @@ def ranks_straggler(stage: StageEvidence) -> Iterator[Finding]:
     values |= {"others": len(late) - 1} if len(late) > 1 else {}
     values |= {"times": worst.times, "percent": 100 * share, "milliseconds": 1000 * worst.seconds}
     yield Finding(
-        "ranks-straggler",
+        "rank-slower",
         Severity.WATCH,
         stage.name,
         first,
@@ -166,7 +166,7 @@ def _since(is_so_B: NDArray[np.bool_]) -> int | None:
     return int(begins[0]) if lasts >= max(FEWEST_BLOCKS, LASTING * is_so_B.size) else None
 
 
-def ranks_clock_skew(stage: StageEvidence) -> Iterator[Finding]:
+def rank_clocks_differ(stage: StageEvidence) -> Iterator[Finding]:
     """Clocks of processes that train together differ.
 
     Looks for: a rank whose wall clock is a second or more ahead of the others' or behind, up to the end. A
@@ -196,7 +196,7 @@ def ranks_clock_skew(stage: StageEvidence) -> Iterator[Finding]:
     values: dict[str, float | str] = {"rank": rank, "ranks": _named([each for each, _ in apart])}
     values |= {"ahead" if ahead > 0 else "behind": abs(ahead)}
     yield Finding(
-        "ranks-clock-skew",
+        "rank-clocks-differ",
         Severity.WATCH if abs(sure) >= FAR_APART else Severity.INFO,
         stage.name,
         first,

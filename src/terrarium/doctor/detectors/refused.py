@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from terrarium.doctor.detectors.checkpoints import several_processes
 from terrarium.doctor.evidence import Refused, StageEvidence
 from terrarium.doctor.finding import Finding, Number, Severity
+
+
+def every_rank_saves(stage: StageEvidence) -> Iterator[Finding]:
+    """Every process saves, and only the first has the state.
+
+    Looks for: a state without a single tensor that was refused when it was to be saved, in a training of
+    several processes.
+
+    Why it matters: the full state is gathered by rank 0 alone; in all others it has 0 keys. Where every
+    process saves to one path, whoever writes last wins, and what was whole is overwritten with nothing. Here
+    it was refused: the checkpoints from before are untouched, but the run can't go on so.
+
+    What to do: let one process save, and decide in one place which one; let the others wait for it.
+
+    Silent when: one process trained alone, or what was refused has tensors: then `checkpoint-refused` says
+    what is wrong with it. Where a later checkpoint is whole it is only told.
+    """
+    refused, processes = stage.refused, several_processes(stage)
+    if refused is not None and is_of_another_rank(refused, processes):
+        actions = ("fix-checkpoint-writer", "restart-from-checkpoint", "smoke-test")
+        said = (Number(stage.ranks.source, "processes", processes, 1.0),) if stage.ranks else ()
+        yield _finding(stage, refused, "every-rank-saves", {"processes": processes}, said, actions)
 
 
 def checkpoint_refused(stage: StageEvidence) -> Iterator[Finding]:
@@ -19,48 +41,54 @@ def checkpoint_refused(stage: StageEvidence) -> Iterator[Finding]:
     Why it matters: the checkpoints from before are untouched, but nothing was saved since. Training stops
     there, for what it would go on with can't be resumed.
 
-    What to do: where nothing is in it, find out which process saved it. In a distributed training the full
-    state is gathered by the first process alone, and is empty in all others: only the first may save. Where
-    numbers are not finite, go back to the last whole checkpoint.
+    What to do: where nothing is in it, look at which object is saved, and whether it is the model that is
+    trained. Where numbers are not finite, go back to the last whole checkpoint.
 
-    Silent when: nothing was put aside. Where a later checkpoint is whole it is only told.
+    Silent when: nothing was put aside, or it is empty and several processes trained: then `every-rank-saves`
+    says so. Where a later checkpoint is whole it is only told.
     """
     refused = stage.refused
-    if refused is None:
+    if refused is None or is_of_another_rank(refused, several_processes(stage)):
         return
+    kind = {"empty": "empty", "not-finite": "not_finite"}.get(refused.flaw, "other")
+    kind = "nothing" if refused.keys == 0 else kind
+    actions = (
+        "restart-from-checkpoint",
+        "fix-checkpoint-writer" if refused.flaw == "empty" else "check-data",
+    )
+    values: dict[str, float | str] = {kind: refused.detail or refused.source}  # chooses the sentence
+    yield _finding(stage, refused, "checkpoint-refused", values, (), actions)
+
+
+def is_of_another_rank(refused: Refused, processes: int) -> bool:
+    """Whether it is what all processes but the first have of the full state: nothing."""
+    return refused.keys == 0 and processes > 1
+
+
+def _finding(
+    stage: StageEvidence,
+    refused: Refused,
+    code: str,
+    values: Mapping[str, float | str],
+    more: tuple[Number, ...],
+    actions: tuple[str, ...],
+) -> Finding:
     whole = [one.step for one in stage.checkpoints if one.whole]
     saved_since = max(whole, default=-1) > refused.step
-    processes = several_processes(stage)
-    by_others = refused.keys == 0 and processes > 1
-    told: dict[str, float | str] = {"step": refused.step, "usable": len(whole)}
+    told: dict[str, float | str] = {"step": refused.step, "usable": len(whole), "detail": refused.detail}
     told |= {} if refused.process is None else {"process": str(refused.process)}
-    told |= {"processes": processes} if processes > 1 else {}
-    told |= {_kind(refused): refused.detail or refused.source}
-    yield Finding(
-        "checkpoint-refused",
+    usable = Number(f"{stage.name}/checkpoints/", "usable checkpoints", len(whole))
+    return Finding(
+        code,
         Severity.INFO if saved_since else Severity.CRITICAL,
         stage.name,
         refused.step,
         refused.step,
-        (
-            *_counted(refused),
-            Number(f"{stage.name}/checkpoints/", "usable checkpoints", len(whole)),
-            *([Number(stage.ranks.source, "processes", stage.ranks.most)] if stage.ranks else []),
-        ),
-        told,
+        (*_counted(refused), *more, usable),
+        {**told, **values},
         confidence=0.95 if refused.flaw else 0.8,
-        cause="every-process-saves" if by_others else "",
-        actions=("fix-checkpoint-writer", "restart-from-checkpoint", "smoke-test")
-        if refused.flaw == "empty"
-        else ("restart-from-checkpoint", "check-data"),
+        actions=actions,
     )
-
-
-def _kind(refused: Refused) -> str:
-    """Under which name its detail goes into the sentence: that chooses the variant."""
-    if refused.keys == 0:
-        return "nothing"
-    return {"empty": "empty", "not-finite": "not_finite"}.get(refused.flaw, "other")
 
 
 def _counted(refused: Refused) -> tuple[Number, ...]:
