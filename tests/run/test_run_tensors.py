@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from safetensors.numpy import save
 
-from terrarium.run.tensors import dtype_name, examine, is_finite, parse_table
+from terrarium.run.tensors import Tensors, dtype_name, examine, is_finite, parse_table
 
 
 def blob_of(dtype: str, shape: list[int], data: bytes, name: str = "w") -> bytes:
@@ -75,7 +75,7 @@ def test_examine() -> None:
     )
     assert found.table == {"a": ("F64", (2,)), "b": ("F32", (2, 3)), "c": ("I64", ())}
     assert (found.elements, found.non_finite) == (9, ["a"])
-    assert examine(save({})) == ({}, 0, [])
+    assert examine(save({})) == Tensors({}, 0, [], {})
     assert examine(blob_of("BF16", [1], b"\x80\x7f")).non_finite == ["w"]
     assert examine(save({"hollow": np.zeros((0, 4), np.float32)})).elements == 0
 

@@ -13,6 +13,7 @@ import safetensors.numpy
 from together import STRATEGIES
 
 from terrarium.data.dataset import Dataset
+from terrarium.run.checkpoint import read_files
 from terrarium.run.folder import STAGES, RunFolder, StageFolder
 from terrarium.run.survey import newest_valid
 from terrarium.train.interruption import Interrupted
@@ -46,7 +47,7 @@ def alone(footage: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[st
 def weights(folder: StageFolder) -> dict[str, np.ndarray]:
     newest = newest_valid(folder)[0]
     assert newest is not None
-    return safetensors.numpy.load_file(newest / "ema.safetensors")
+    return safetensors.numpy.load(read_files(newest)["ema.safetensors"])
 
 
 def assert_follows(folder: StageFolder, single: StageFolder) -> None:

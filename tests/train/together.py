@@ -28,7 +28,8 @@ STRATEGIES = ("ddp", "fsdp")
 def train_all(ranks: Ranks, footage: Dataset, out: Path, steps: int, assignments: list[str]) -> None:
     """Each stage on models that have learnt nothing, in `out/<strategy>/<stage>`."""
     for strategy in STRATEGIES:
-        config = tiny_config(*assignments, f"ranks.strategy={strategy}")
+        kind = "sharded" if strategy == "fsdp" else "gathered"
+        config = tiny_config(*assignments, f"ranks.strategy={strategy}", f"ranks.checkpoints={kind}")
         run = out / strategy
         if ranks.is_first and not (run / "run.json").exists():
             RunFolder.create(run, facts={})

@@ -27,6 +27,7 @@ from terrarium.run.manifest import (
     FORMAT,
     MANIFEST,
     STATE,
+    Entry,
     Manifest,
     build_manifest,
     check_file_name,
@@ -34,6 +35,7 @@ from terrarium.run.manifest import (
     read_manifest,
 )
 from terrarium.run.retention import hidden_name, retain, tidy, write_latest
+from terrarium.run.shards import join_files
 from terrarium.run.survey import judge_path, list_checkpoints, newest_valid
 from terrarium.run.tensors import Tensors, examine
 from terrarium.run.verify import Flaw, Judgement, check_contents, judge
@@ -98,21 +100,26 @@ def commit_checkpoint(
         stage.checkpoints_path.mkdir(parents=True, exist_ok=True)
         tidy(stage)
         if not _is_saved(final, draft.manifest):
-            _check_space(stage, step, draft.blobs)
+            check_space(stage, step, sum(map(len, draft.blobs.values())))
             _write(stage, final, draft.blobs)
     except OSError as error:
         raise CheckpointError(
             f"the checkpoint of step {step} can't be saved in {stage.checkpoints_path}: {disk.why(error)}",
             "Earlier checkpoints are untouched; mend the disk or free some space, then resume",
         ) from error
+    settle(stage, final, keep)
+    return final
+
+
+def settle(stage: StageFolder, final: Path, keep: int) -> None:
+    """What comes after a checkpoint counts: `latest` and retention."""
     try:
         write_latest(stage, final)
         disk.failpoint("commit:latest")
         retain(stage, final, keep)
         tidy(stage)
-    except OSError as error:  # the checkpoint counts already, and the next commit tries again
+    except OSError as error:  # it counts already, and the next commit tries again
         _log.warning("after saving %s: %s", final.name, error)
-    return final
 
 
 def recover(stage: StageFolder) -> tuple[Path | None, list[Judgement]]:
@@ -137,11 +144,17 @@ def recover(stage: StageFolder) -> tuple[Path | None, list[Judgement]]:
 def read_files(path: Path) -> dict[str, bytes]:
     """The safetensors bytes of a checkpoint by name, as `commit_checkpoint` got them, their sha256 compared.
 
+    What several processes wrote in shards is put together.
+
     Raises:
         CheckpointError: a file is missing or was changed.
     """
     manifest = _read_manifest(path)
-    return {name: _read_file(path, manifest, name) for name in manifest.files if name != STATE}
+    blobs = {name: _read_file(path, manifest, name) for name in manifest.files if name != STATE}
+    try:
+        return join_files(blobs)
+    except ValueError as error:
+        raise CheckpointError(f"the shards in {path} {error}") from error
 
 
 def read_state(path: Path) -> dict[str, object]:
@@ -159,13 +172,16 @@ def read_state(path: Path) -> dict[str, object]:
 def _draft(stage: StageFolder, step: int, files: Mapping[str, bytes], state: Mapping[str, object]) -> _Draft:
     if parse_checkpoint_name(stage.checkpoint_path(step).name) != (stage.name, step):
         raise CheckpointError(f"{step!r} is not the step of a checkpoint: 0 to 10**15 - 1 are")
-    full_state = _full_state(stage, step, state)
+    whole_state = full_state(stage, step, state)
     try:
         tensors = {check_file_name(name): _examine(name, blob) for name, blob in files.items()}
-        check_contents(tensors, full_state)
-        blobs = {**files, STATE: disk.dump_json(full_state)}
+        check_contents(tensors, whole_state)
+        blobs = {**files, STATE: disk.dump_json(whole_state)}
+        entries = {name: Entry.of(blob) for name, blob in blobs.items()}
         tables = {name: found.table for name, found in tensors.items()}
-        content = build_manifest(kind=stage.name, step=step, run_id=stage.run_id, files=blobs, tensors=tables)
+        content = build_manifest(
+            kind=stage.name, step=step, run_id=stage.run_id, files=entries, tensors=tables
+        )
         return _Draft({**blobs, MANIFEST: content}, parse_manifest(content))
     except (Flaw, ValueError, TypeError) as flaw:
         aside = _put_aside(stage, step, files)
@@ -197,7 +213,12 @@ def _examine(name: str, blob: bytes) -> Tensors:
         raise Flaw(f"{name} {error}") from error
 
 
-def _full_state(stage: StageFolder, step: int, state: Mapping[str, object]) -> dict[str, object]:
+def full_state(stage: StageFolder, step: int, state: Mapping[str, object]) -> dict[str, object]:
+    """What goes to `state.json`.
+
+    Raises:
+        CheckpointError: it says something else than the checkpoint is, or can't be JSON.
+    """
     own = {"format": FORMAT, "kind": stage.name, "step": step, "run_id": stage.run_id}
     for key, value in state.items():
         if key in own and value != own[key]:
@@ -217,8 +238,13 @@ def _is_saved(final: Path, manifest: Manifest) -> bool:
     return same and judge(final, run_id=manifest.run_id, kind=manifest.kind).whole
 
 
-def _check_space(stage: StageFolder, step: int, blobs: Mapping[str, bytes]) -> None:
-    needed = sum(map(len, blobs.values())) + _SPARE_BYTES
+def check_space(stage: StageFolder, step: int, size: int) -> None:
+    """Refuse to begin what there is no room for.
+
+    Raises:
+        CheckpointError: less is free than so many bytes and what the file system itself needs.
+    """
+    needed = size + _SPARE_BYTES
     free = shutil.disk_usage(stage.checkpoints_path).free
     if free < needed:
         raise CheckpointError(
@@ -244,14 +270,18 @@ def _write(stage: StageFolder, final: Path, blobs: Mapping[str, bytes]) -> None:
                 f"the disk gives back other bytes than it was given for {final.name}: {read_back.reason}",
                 "Earlier checkpoints are untouched; save to another disk",
             )
-        _publish(stage, staging, final)
+        publish(stage, staging, final)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
 
 
-def _publish(stage: StageFolder, staging: Path, final: Path) -> None:
-    """Rename to the final name, moving aside what has it; after a kill in between, `tidy` moves that back."""
+def publish(stage: StageFolder, staging: Path, final: Path) -> None:
+    """Rename to the final name, moving aside what has it; after a kill in between, `tidy` moves that back.
+
+    Raises:
+        OSError: the disk can't be written.
+    """
     aside = None
     if os.path.lexists(final):
         foreign = judge(final, level=0, run_id=stage.run_id).foreign

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from terrarium.run import disk
@@ -18,6 +18,7 @@ MODEL = "model.safetensors"
 EMA = "ema.safetensors"
 OPTIMIZER = "optimizer.safetensors"
 STATE = "state.json"
+SHARD = r"shard-[0-9]{5}-model-[0-9]{5}-of-[0-9]{5}\.safetensors"  # as PyTorch names them
 
 # Plain names, so that none leads out of the folder; no other formats, so that nothing is ever unpickled.
 _FILE_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,99}}\.safetensors|{re.escape(STATE)}")
@@ -30,6 +31,11 @@ class Entry:
 
     size: int
     sha256: str
+
+    @staticmethod
+    def of(content: bytes) -> Entry:
+        """The entry of these bytes."""
+        return Entry(len(content), hashlib.sha256(content).hexdigest())
 
 
 @dataclass(frozen=True)
@@ -65,7 +71,7 @@ def check_file_name(name: str) -> str:
 
 
 def build_manifest(
-    *, kind: str, step: int, run_id: str, files: Mapping[str, bytes], tensors: Mapping[str, Table]
+    *, kind: str, step: int, run_id: str, files: Mapping[str, Entry], tensors: Mapping[str, Table]
 ) -> bytes:
     """The bytes of a `manifest.json` for these files."""
     content: dict[str, object] = {
@@ -74,10 +80,7 @@ def build_manifest(
         "step": step,
         "run_id": run_id,
         "created": disk.now(),
-        "files": {
-            name: {"size": len(blob), "sha256": hashlib.sha256(blob).hexdigest()}
-            for name, blob in sorted(files.items())
-        },
+        "files": {name: asdict(entry) for name, entry in sorted(files.items())},
         "tensors": {name: dict(sorted(table.items())) for name, table in sorted(tensors.items())},
     }
     return disk.dump_json({**content, "sha256": _digest(content)})
@@ -118,9 +121,10 @@ def parse_manifest(content: bytes) -> Manifest:
 def _parse_files(value: object) -> dict[str, Entry]:
     if not isinstance(value, dict):
         raise ValueError("names no files")
-    for needed in (MODEL, STATE):
-        if needed not in value:
-            raise ValueError(f"names no {needed}")
+    if STATE not in value:
+        raise ValueError(f"names no {STATE}")
+    if not any(name == MODEL or re.fullmatch(SHARD, str(name)) for name in value):
+        raise ValueError(f"names no {MODEL}")
     return {check_file_name(name): _parse_entry(name, entry) for name, entry in value.items()}
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Set
 from pathlib import Path
 
 from terrarium.run.folder import STAGES, RunFolder, StageFolder
 from terrarium.run.history import Row, read_history
 from terrarium.run.manifest import EMA, MODEL, OPTIMIZER
+from terrarium.run.shards import are_shards
 
 MACHINE = ("runtime", "frames_per_second", "process_memory", "memory_left")  # what the machine decides
 
@@ -30,11 +32,17 @@ def differences(run: RunFolder, other: RunFolder) -> list[str]:
 def _differing(stage: StageFolder, other: StageFolder) -> list[str]:
     rows = timeless(stage)
     mine, theirs = _hashes(stage), _hashes(other)
-    last = {f"{stage.name}_step_{len(rows)}/{name}" for name in (MODEL, EMA, OPTIMIZER)}
+    last = _files_of(f"{stage.name}_step_{len(rows)}/", mine.keys() | theirs.keys())
     history = [] if rows == timeless(other) else ["history"]
     missing = sorted(name for name in last if name not in mine or name not in theirs)
     changed = sorted(name for name in mine.keys() & theirs.keys() if mine[name] != theirs[name])
     return [*history, *missing, *changed]
+
+
+def _files_of(checkpoint: str, names: Set[str]) -> set[str]:
+    """Those that a checkpoint must have: three, or the shards that several processes wrote."""
+    shards = {name for name in names if name.startswith(checkpoint) and are_shards([Path(name).name])}
+    return shards or {checkpoint + name for name in (MODEL, EMA, OPTIMIZER)}
 
 
 def _hashes(stage: StageFolder) -> dict[str, str]:

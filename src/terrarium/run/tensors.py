@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError, deserialize
 
-from terrarium.run.disk import shown
+from terrarium.run.disk import parse_json, shown
 
 Signature = tuple[str, tuple[int, ...]]
 """Type (as safetensors names it, such as "F32") and shape of a tensor."""
@@ -21,6 +22,7 @@ Signature = tuple[str, tuple[int, ...]]
 Table = dict[str, Signature]
 """The signature of every tensor, by name."""
 
+SHARDING = "DCP_SHARDING_INFO"
 MAX_TENSOR_FILE_BYTES = 8 * 2**30
 
 # type: (integer view, mask, pattern); a number is not finite when its bits under the mask are the pattern.
@@ -68,11 +70,13 @@ _OTHER_NAMES = {
 
 
 class Tensors(NamedTuple):
-    """What `examine` found: the signatures, how many numbers there are, and which tensors are not finite."""
+    """What `examine` found: the signatures, how many numbers there are, and which tensors are not finite; for
+    parts of tensors, the row of the whole at which they start."""
 
     table: Table
     elements: int
     non_finite: list[str]
+    starts: Mapping[str, int] = MappingProxyType({})
 
 
 def dtype_name(name: str) -> str:
@@ -116,7 +120,34 @@ def examine(content: bytes) -> Tensors:
         elements += math.prod(shape)
         if not is_finite(dtype, data):
             non_finite.append(name)
-    return Tensors(table, elements, sorted(non_finite))
+    return Tensors(table, elements, sorted(non_finite), row_starts(content))
+
+
+def row_starts(content: bytes) -> dict[str, int]:
+    """The rows at which the tensors of a file begin in larger ones, as PyTorch's distributed checkpoint says.
+
+    Raises:
+        ValueError: it says so and can't be understood, or tensors are cut in another way than by rows.
+    """
+    length = int.from_bytes(content[:8], "little")
+    header = parse_json(content[8 : 8 + length])
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    told = metadata.get(SHARDING) if isinstance(metadata, dict) else None
+    if told is None:
+        return {}
+    places = parse_json(str(told).encode())
+    if not isinstance(places, dict):
+        raise ValueError("does not say where its parts belong")
+    return {str(name): _row(str(name), place) for name, place in places.items()}
+
+
+def _row(name: str, place: object) -> int:
+    match place:
+        case {"saved_offsets": []}:
+            return 0
+        case {"saved_offsets": [int(row), *others]} if row >= 0 and not any(others):
+            return row
+    raise ValueError(f"has a part of {shown(name)} that is not cut by rows")
 
 
 def parse_table(value: object) -> Table:

@@ -24,6 +24,7 @@ from pathlib import Path
 from terrarium.run import disk
 from terrarium.run.folder import parse_checkpoint_name
 from terrarium.run.manifest import EMA, MANIFEST, MODEL, OPTIMIZER, STATE, Entry, Manifest, read_manifest
+from terrarium.run.shards import join_tables
 from terrarium.run.tensors import Table, Tensors, examine, parse_table
 
 TOP_LEVEL = 3
@@ -125,6 +126,10 @@ def check_contents(tensors: Mapping[str, Tensors], state: Mapping[str, object]) 
     Raises:
         Flaw: something is empty, not finite, missing, or of another shape.
     """
+    try:
+        tensors = join_tables(tensors)
+    except ValueError as error:
+        raise Flaw(f"the shards {error}") from error
     for name, found in tensors.items():
         if found.non_finite:
             raise Flaw(f"{name} holds values that are not finite, in {_some(found.non_finite)}", "not-finite")
@@ -229,6 +234,8 @@ def _load_tensors(folder: Path, manifest: Manifest, name: str) -> Tensors:
 
 
 def _are_weights_whole(folder: Path, manifest: Manifest) -> bool:
+    if MODEL not in manifest.files:
+        return False  # in shards
     try:
         _check_hash(folder / MODEL, manifest.files[MODEL])
         tensors = _load_tensors(folder, manifest, MODEL)

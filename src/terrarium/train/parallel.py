@@ -6,10 +6,13 @@ import copy
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_saver import save as save_distributed
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
@@ -75,6 +78,15 @@ def gathered(tensors: Mapping[str, Tensor], ranks: Ranks) -> dict[str, Tensor]:
         if ranks.is_first:
             copies[name] = torch.empty(full.shape, dtype=full.dtype).copy_(full)
     return copies
+
+
+def save_shards(tensors: Mapping[str, Tensor], folder: Path, ranks: Ranks) -> None:
+    """Write our part of a state as safetensors into a folder, by PyTorch's distributed checkpoint.
+
+    All must call it together. Of tensors that are whole in every process, one process writes each.
+    """
+    writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
+    save_distributed(dict(tensors), storage_writer=writer, process_group=ranks.patient)
 
 
 def shard_like(tensor: Tensor, like: Tensor) -> Tensor:

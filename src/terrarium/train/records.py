@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -13,14 +14,16 @@ from terrarium.errors import CheckpointError, RefusedStateError
 from terrarium.run.checkpoint import recover
 from terrarium.run.folder import StageFolder, checkpoint_step
 from terrarium.run.history import History
+from terrarium.run.sharded import begin_shards, commit_shards
 from terrarium.train.distributed import Ranks
 from terrarium.train.memory import memory_of
 from terrarium.train.overhead import Overhead
+from terrarium.train.parallel import save_shards
 from terrarium.train.pictures import save_picture
 from terrarium.train.probe import probe_loss
 from terrarium.train.saver import Saver, Snapshot
 from terrarium.train.stages import Stage
-from terrarium.train.state import TrainState
+from terrarium.train.state import TrainState, describe_model
 from terrarium.train.step import Row
 from terrarium.train.watchdog import Watchdog
 
@@ -60,6 +63,7 @@ class Records:
         self._saver: Saver | None = None
         self._first_runtime, self._began = 0.0, time.monotonic()
         self._overhead = Overhead(folder)
+        self._sharded = not ranks.alone and config.ranks.checkpoints == "sharded"
 
     def __enter__(self) -> Self:
         self._stack = ExitStack()
@@ -67,7 +71,7 @@ class Records:
         if self._ranks.is_first:
             self._stack.enter_context(self._overhead)
             self._history = self._stack.enter_context(History(self._folder))
-        if self._ranks.writes:
+        if self._ranks.writes and not self._sharded:
             saver = Saver(self._folder, stage.keep_checkpoints, stage.failed_saves, say)
             self._saver = self._stack.enter_context(saver)
             self._overhead.meters["writer"] = lambda: saver.writer_seconds
@@ -136,15 +140,15 @@ class Records:
         Raises:
             CheckpointError: see `Saver.check`.
         """
-        with self.busy("saving", "saving"):
+        with self.busy("saving", "saving"), self._together():
             if self._history is not None:
                 self._history.sync()
-            if self._saver is None:
+            if self._sharded:
+                self._save_shards(state)
+            elif self._saver is None:
                 self._snapshot(state)  # our part in it
             else:
-                with self._naming_the_rank():
-                    self._saver.save(lambda: self._snapshot(state))
-            self._ranks.wait()
+                self._saver.save(lambda: self._snapshot(state))
 
     def finish(self) -> None:
         """Wait until the last save is on the disk.
@@ -152,10 +156,9 @@ class Records:
         Raises:
             CheckpointError: it failed.
         """
-        with self.busy("saving", "saving"), self._naming_the_rank():
+        with self.busy("saving", "saving"), self._together():
             if self._saver is not None:
                 self._saver.finish()
-            self._ranks.wait()
 
     def keep(self, state: TrainState) -> None:
         """Save what was reached before a step that was refused, if that can be saved."""
@@ -167,9 +170,22 @@ class Records:
 
     def _snapshot(self, state: TrainState) -> Snapshot:
         """A copy of the state, with what its averaged weights make of the probe (L4 asks again)."""
+        return state.snapshot(self._notes(state))
+
+    def _notes(self, state: TrainState) -> dict[str, object]:
         average = state.whole_average()
-        known = {} if average is None else {"probe_loss": probe_loss(average, self._stage, self._config)}
-        return state.snapshot(known)
+        return {} if average is None else {"probe_loss": probe_loss(average, self._stage, self._config)}
+
+    def _save_shards(self, state: TrainState) -> None:
+        """Here and now, for it takes all: each writes its part, and the first one commits."""
+        tensors, notes = state.tensors(), {**describe_model(state.model), **self._notes(state)}
+        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+        staging = Path(self._ranks.from_first(lambda: str(begin_shards(self._folder, state.step, size))))
+        save_shards(tensors, staging, self._ranks)
+        keep = self._stage.config.keep_checkpoints
+        self._ranks.from_first(
+            lambda: str(commit_shards(self._folder, state.step, staging, state=notes, keep=keep))
+        )
 
     def _newest_step(self) -> int:
         newest, passed_over = recover(self._folder)
@@ -187,6 +203,15 @@ class Records:
                 f"the checkpoint is of step {step}",
                 "Restore the history, or move the checkpoint away to resume from an older one.",
             )
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """Until all have done it; where ours fails the others are not left waiting."""
+        try:
+            with self._naming_the_rank():
+                yield
+        finally:
+            self._ranks.wait()
 
     @contextmanager
     def _naming_the_rank(self) -> Iterator[None]:

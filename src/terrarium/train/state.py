@@ -106,6 +106,15 @@ class TrainState:
         }
         return Snapshot(self.step, files, {**describe_model(self.model), **notes})
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything, live, under the names that shards have (`terrarium.run.shards`)."""
+        parts = {
+            "model": self.model.state_dict(),
+            "ema": self.average.state_dict(),
+            "optimizer": self._optimizer_tensors(),
+        }
+        return {f"{part}/{name}": tensor for part, held in parts.items() for name, tensor in held.items()}
+
     def load(self, folder: StageFolder, step: int) -> None:
         """Take everything from the checkpoint of a step.
 

@@ -1,0 +1,117 @@
+"""Saving a checkpoint whose files several processes write: begun and committed by the first of them.
+
+As in `terrarium.run.checkpoint`, it is there, whole and on the disk, or nothing has changed: a hidden folder,
+all files, the manifest last, one rename. But files are examined after they were written.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from terrarium.errors import CheckpointError, RefusedStateError
+from terrarium.run import disk
+from terrarium.run.checkpoint import check_space, full_state, publish, settle
+from terrarium.run.folder import StageFolder
+from terrarium.run.manifest import MANIFEST, STATE, Entry, build_manifest, check_file_name
+from terrarium.run.retention import hidden_name, tidy
+from terrarium.run.tensors import Tensors, examine
+from terrarium.run.verify import Flaw, check_contents, judge
+
+
+def begin_shards(stage: StageFolder, step: int, size: int) -> Path:
+    """A hidden folder for the shards of a step, of so many bytes together.
+
+    Raises:
+        CheckpointError: there is no room, or the disk can't be written.
+    """
+    staging = hidden_name(stage.checkpoint_path(step), "staging")
+    try:
+        stage.checkpoints_path.mkdir(parents=True, exist_ok=True)
+        tidy(stage)
+        check_space(stage, step, size)
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir()
+    except OSError as error:
+        raise _unsaved(stage, step, error) from error
+    return staging
+
+
+def commit_shards(
+    stage: StageFolder, step: int, staging: Path, *, state: Mapping[str, object], keep: int
+) -> Path:
+    """Make a checkpoint of the shards in a folder that `begin_shards` gave.
+
+    Args:
+        stage: where to.
+        step: the training step that it belongs to.
+        staging: holds the shards of all processes and nothing else.
+        state: as of `commit_checkpoint`.
+        keep: likewise.
+
+    Raises:
+        RefusedStateError: it is empty, not finite, not the model, or parts are missing; it is put aside.
+        CheckpointError: the disk can't be written.
+    """
+    whole_state = full_state(stage, step, state)
+    try:
+        entries, tensors = _examine_all(staging)
+        check_contents(tensors, whole_state)
+    except (Flaw, ValueError) as flaw:
+        aside = _put_aside(stage, step, staging)
+        raise RefusedStateError(
+            f"the checkpoint of step {step} of {stage.name} is refused: {flaw}",
+            f"Earlier checkpoints are untouched; the refused state lies in {aside}",
+        ) from flaw
+    except OSError as error:
+        raise _unsaved(stage, step, error) from error
+    content = disk.dump_json(whole_state)
+    manifest = build_manifest(
+        kind=stage.name,
+        step=step,
+        run_id=stage.run_id,
+        files={**entries, STATE: Entry.of(content)},
+        tensors={name: found.table for name, found in tensors.items()},
+    )
+    final = stage.checkpoint_path(step)
+    try:
+        disk.write_durably(staging / STATE, content)
+        disk.write_durably(staging / MANIFEST, manifest)
+        disk.sync_folder(staging)
+        read_back = judge(staging, level=1)
+        if not read_back.whole:
+            raise CheckpointError(f"the disk gives back other bytes for {final.name}: {read_back.reason}")
+        publish(stage, staging, final)
+    except OSError as error:
+        raise _unsaved(stage, step, error) from error
+    settle(stage, final, keep)
+    return final
+
+
+def _examine_all(staging: Path) -> tuple[dict[str, Entry], dict[str, Tensors]]:
+    """Entries and tensors of all files, which then are on the disk; one file at a time is in memory."""
+    entries, tensors = {}, {}
+    for path in sorted(staging.iterdir()):
+        content = path.read_bytes()
+        entries[check_file_name(path.name)], tensors[path.name] = Entry.of(content), examine(content)
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    return entries, tensors
+
+
+def _put_aside(stage: StageFolder, step: int, staging: Path) -> Path:
+    for old in stage.checkpoints_path.glob(".refused-*"):
+        shutil.rmtree(old, ignore_errors=True)
+    return staging.rename(hidden_name(stage.checkpoint_path(step), "refused"))
+
+
+def _unsaved(stage: StageFolder, step: int, error: OSError) -> CheckpointError:
+    return CheckpointError(
+        f"the checkpoint of step {step} can't be saved in {stage.checkpoints_path}: {disk.why(error)}",
+        "Earlier checkpoints are untouched; mend the disk or free some space, then resume",
+    )
