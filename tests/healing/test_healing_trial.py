@@ -50,7 +50,7 @@ def test_a_trial_never_costs_more_than_its_share(steps: int, way: int) -> None:
 def test_what_it_cost_is_told_and_so_is_that_nothing_could_be_tried() -> None:
     trials = Trials(near(3), {1.0: near(3), 1 / 3: near(1.9)}, 1.0, plan=Plan(0, 0, 24, 16, 72))
     told = believe(trials, 0.03, trouble(0, 50), 0)
-    assert told.numbers["steps tried"] == 72
+    assert told.numbers["steps tried"] == told.numbers["steps allowed"] == 72
     assert told.numbers["gain asked for"] == pytest.approx(1.0), "half of the rise"
     assert told.numbers["standard error at rate x 0.333"] == pytest.approx(0.0, abs=0.02)
     assert told.rate_factor == pytest.approx(1 / 3)

@@ -106,6 +106,8 @@ class Trials:
                 told[f"standard error at rate x {factor:.3g}"] = gain_over(control, series).error
         if self.again:
             told["gain asked for"] = least_gain(control, share, self.before)
+        if self.plan is not None:
+            told["steps allowed"] = self.plan.allowed
         return told | {"steps tried": self.plan.cost if self.plan and self.again else 0}
 
 
