@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from terrarium import smoke
+from terrarium.cli.runs import run_path
 from terrarium.data.dataset import Dataset
 from terrarium.run.folder import STAGES, RunFolder
 from terrarium.run.lock import RunLock
@@ -110,3 +112,14 @@ def test_without_a_run_one_is_begun_in_results(
     assert [path.name for path in tmp_path.iterdir()] == ["results"]
     (run,) = (path for path in (tmp_path / "results").iterdir() if not path.is_symlink())
     assert (tmp_path / "results" / "latest").resolve() == run
+
+
+def test_the_folder_of_another_launcher_is_left_to_it(tmp_path: Path) -> None:
+    """One that took the lock while we were looking, and has not written anything yet."""
+    with ExitStack() as theirs:
+        with run_path(tmp_path / "r"):
+            theirs.enter_context(RunLock(tmp_path / "r"))
+        assert (tmp_path / "r" / ".lock").exists()
+    with run_path(tmp_path / "s"), RunLock(tmp_path / "s"):
+        pass
+    assert not (tmp_path / "s").exists()

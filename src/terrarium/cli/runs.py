@@ -42,8 +42,10 @@ def run_path(asked: Path | None) -> Iterator[Path]:
 
 def _remove_unbegun(path: Path, *, with_parent: bool) -> None:
     """Take away a folder that holds nothing but a lock; what holds footage or a passed trial stays."""
+    from terrarium.run.lock import is_held
+
     with suppress(OSError):
-        if {entry.name for entry in path.iterdir()} <= {".lock"}:
+        if not is_held(path) and {entry.name for entry in path.iterdir()} <= {".lock"}:
             (path / ".lock").unlink(missing_ok=True)
             path.rmdir()
             if with_parent:
