@@ -86,3 +86,12 @@ class MissingExtraError(TerrariumError):
             f"the package {package!r} is not installed",
             f"In the folder of Terrarium's sources: pip install -e '.[{extra}]'",
         )
+
+
+REFUSALS = ("can't allocate memory", "could not create a primitive")  # torch's and oneDNN's words, on a CPU
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocator refused: Python's and a GPU's have a type of their own, a CPU's only words."""
+    typed = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return typed or (isinstance(error, RuntimeError) and any(words in str(error) for words in REFUSALS))

@@ -134,6 +134,29 @@ def test_a_disk_that_fails_is_one_line_too(
     assert refusal(result, 1) == "report.html: No space left on device"
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"), True),
+        (RuntimeError("could not create a primitive"), True),
+        (RuntimeError("a bug"), False),
+    ],
+)
+def test_no_room_in_memory_is_one_line_and_a_bug_is_not(
+    error: Exception, told: bool, trained: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(pipeline, "score", refuse)
+    if told:
+        assert refusal(terrarium("evaluate", trained.path), 1).startswith("there is no room in memory. End ")
+    else:
+        with pytest.raises(RuntimeError, match="a bug"):
+            terrarium("evaluate", trained.path)
+
+
 def test_a_run_json_that_is_none(copied: Path) -> None:
     (copied / "run.json").write_text("{")
     for words in (("train", "--run", copied), ("evaluate", copied), ("export", copied)):

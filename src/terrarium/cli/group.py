@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from terrarium import launched
-from terrarium.errors import TerrariumError
+from terrarium.errors import TerrariumError, is_out_of_memory
 
 if TYPE_CHECKING:
     from types import FrameType
 
 LONGEST_LINE = 4000  # names of files may hold anything: what is said of them stays one line
+LESS = (
+    "End other programs, or choose a smaller --preset, batch_size or size of frames; what was saved is kept."
+)
 FOLDER = click.Path(path_type=Path)
 
 
@@ -30,6 +33,10 @@ class Verbs(click.Group):
             _fail(str(error), error.exit_code)
         except BrokenPipeError:
             sys.exit(1)  # whoever read our output has left
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            _fail(f"there is no room in memory. {LESS}", 1)
         except OSError as error:  # a disk that is full or fails, where no one else has a word for it
             _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
         finally:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from terrarium.config import Config
-from terrarium.errors import OutOfMemoryError, TrainingError
+from terrarium.errors import OutOfMemoryError, TrainingError, is_out_of_memory
 from terrarium.models.step_result import StepResult
 from terrarium.train import parallel
 from terrarium.train.adjustments import UNCHANGED, Adjustments
@@ -157,11 +157,6 @@ def backward(
             "Raise gradient_accumulation or lower batch_size.",
         ) from error
     return whole
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an allocator refused: on a GPU it has a type of its own, on a CPU only words."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def refuse_non_finite(loss: Tensor, norm: Tensor, stage: Stage, step: int) -> None:
