@@ -28,7 +28,7 @@ class DatasetWriter:
         height: of every frame, pixels.
         width: of every frame, pixels.
         frames_per_second: of the stored frames, or None where unknown.
-        source: what the footage shows, for people.
+        source: what the footage shows, for people; may be changed until the writer is left.
         seed: of the choice of held-out episodes.
         held_out_fraction: of the frames, above 0 and at most 0.5.
         action_names: a name for each true action, where episodes come with actions.
@@ -56,7 +56,7 @@ class DatasetWriter:
         _check_settings(height, width, frames_per_second, held_out_fraction)
         self._path = Path(path)
         self._frame_shape = (height, width, 3)
-        self._frames_per_second, self._source = frames_per_second, source[:500]
+        self._frames_per_second, self.source = frames_per_second, source
         self._seed, self._held_out_fraction = seed, held_out_fraction
         self._action_names = None if action_names is None else tuple(name[:500] for name in action_names)
         self._shard_bytes, self._expected_frames = shard_bytes, expected_frames
@@ -124,7 +124,7 @@ class DatasetWriter:
         if actions_T is not None:
             shard.write_actions(np.asarray(actions_T), shard.frames - start)
         if shard.frames > start:
-            self._episodes.append(self._entry(start, shard.frames - start, source or self._source))
+            self._episodes.append(self._entry(start, shard.frames - start, source or self.source))
         self._half_written = False
         return shard.frames - start
 
@@ -164,7 +164,7 @@ class DatasetWriter:
         height, width, _ = self._frame_shape
         return Index(
             format=FORMAT,
-            source=self._source,
+            source=self.source[:500],
             frames_per_second=self._frames_per_second,
             height=height,
             width=width,

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from video_samples import jpeg, scene, turn, write_packets, write_video
 
 from terrarium.data.dataset import Dataset, Episode
@@ -85,6 +86,15 @@ def test_damaged_files_are_skipped_by_name_and_the_rest_kept(tmp_path: Path) -> 
     assert "fewer than 16" in found["short.mkv"]
     assert "doesn't exist" in found["nowhere.mp4"]
     assert "no video files" in found["bare"]
+
+
+def test_footage_is_called_after_the_files_that_it_is_of(tmp_path: Path) -> None:
+    for number in range(5):
+        write_video(tmp_path / f"{number}.mp4", scene(0, 60 if number % 2 else 3))
+    Image.fromarray(scene(0, 1)[0]).save(tmp_path / "picture.png")
+    report = ingest([tmp_path, tmp_path / "picture.png"], tmp_path / "out")
+    assert report.dataset.source == "1.mp4, 3.mp4"
+    assert "pixels" not in reasons(report)["picture.png"]
 
 
 def test_a_file_that_breaks_off_keeps_what_was_decoded_and_says_so(tmp_path: Path) -> None:

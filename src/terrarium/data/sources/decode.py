@@ -115,7 +115,7 @@ def _pictures(container: Any, stream: Any, path: Path, reading: Reading) -> Iter
     time, first, damaged = -pause, None, 0
     for packet in container.demux(stream):
         reading.position = min((packet.pos or 0) / bytes_in_all, 1.0)
-        for picture in packet.decode():
+        for picture in _decoded(packet):
             time = time + pause if picture.time is None else float(picture.time)
             first = time if first is None else first
             if picture.is_corrupt:
@@ -127,6 +127,18 @@ def _pictures(container: Any, stream: Any, path: Path, reading: Reading) -> Iter
     if first is not None and seconds + 0.5 < 0.9 * promised:
         notes.append(f"it ends after {seconds:.1f} of {promised:.1f} seconds")
     reading.note = "; ".join(notes)
+
+
+def _decoded(packet: Any) -> Any:
+    """The pictures of a packet.
+
+    Raises:
+        ValueError: a picture that FFmpeg refuses; why, it says in its log alone.
+    """
+    try:
+        return packet.decode()
+    except av.ArgumentError as error:
+        raise ValueError(f"a picture is damaged, or has more than {MAX_PIXELS} pixels") from error
 
 
 def _repeats(stream: Any, rate: float) -> str:
@@ -168,7 +180,5 @@ def _upright(frame_HWC: NDArray[np.uint8], matrix: NDArray[np.int32]) -> NDArray
 
 
 def _reason(error: BaseException) -> str:
-    if isinstance(error, av.ArgumentError):  # what FFmpeg says of it goes to its log alone
-        return f"a picture is damaged, or has more than {MAX_PIXELS} pixels"
     text = error.strerror if isinstance(error, OSError | av.FFmpegError) else str(error)
     return (text or type(error).__name__).rstrip(".")

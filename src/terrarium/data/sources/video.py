@@ -112,6 +112,7 @@ def ingest(
                 skipped.append((file, str(error)))
         if not kept:
             raise _nothing(skipped)
+        writer.source = _title([each.path for each in kept])
     return IngestReport(Dataset.open(out), kept, skipped)
 
 
