@@ -105,7 +105,7 @@ def test_lines_that_are_no_rows_are_counted(tmp_path: Path, line: str) -> None:
 
 
 def test_figures_that_are_none_are_not_known(tmp_path: Path) -> None:
-    strange = row(0, ready_seconds=[-1, "0.5"], clips=[None, 7], clock=[1e400, True])
+    strange = row(0, ready_seconds=[-1, "0.5"], clips=[None, 7], clock=[1e300, True])
     (stretch,) = read(tmp_path, [strange, row(1, clips=None), row(2)]).stretches
     assert np.isnan(stretch.ready_NR[0]).all()
     assert np.isnan(stretch.clock_NR[0]).all()

@@ -11,7 +11,7 @@ from terrarium.doctor.ranks import UNKNOWN, Stretch
 
 IF_SO = 0.9  # share of steps in which ranks have the same clips where something makes them
 SURE = 7.0  # natural logarithm of the odds, besides the number of places where it may begin
-ONE_IN = 1e-6  # no chance is taken to be smaller
+RARE = 0.1  # of the steps: what comes no more often may have any reason, and is let pass
 
 
 class Repeats(NamedTuple):
@@ -42,14 +42,16 @@ class Repeats(NamedTuple):
 def find_repeats(stretch: Stretch) -> Repeats | None:
     """The steps in which ranks had the same clips and it is no chance; None where there are none.
 
-    Each step speaks for one of two: it is mostly so, or it happens by the chance that the footage gives. The
-    steps from `begin` to `end` are those that together speak most clearly for the first.
+    Each step speaks for one of two: it is mostly so, or it happens by the chance that the footage gives (or
+    in a tenth of the steps, where that is more). The steps from `begin` to `end` are those that together
+    speak most clearly for the first.
     """
     same_NR, chance = stretch.repeated_NR, chance_of(stretch)
     rows = len(same_NR)
     if chance >= IF_SO or not same_NR.any():
         return None
-    gains_NR = np.where(same_NR, np.log(IF_SO / chance), np.log((1 - IF_SO) / (1 - chance)))
+    else_so = max(chance, RARE)
+    gains_NR = np.where(same_NR, np.log(IF_SO / else_so), np.log((1 - IF_SO) / (1 - else_so)))
     sums_NR = np.vstack([np.zeros((1, stretch.count)), np.cumsum(gains_NR, axis=0)])
     best_R = (sums_NR - np.minimum.accumulate(sums_NR, axis=0)).max(axis=0)
     ranks = np.flatnonzero(best_R >= SURE + np.log(rows)).tolist()
@@ -75,4 +77,4 @@ def chance_of(stretch: Stretch) -> float:
         return 1.0
     _, counts = np.unique(known, return_counts=True)
     of_a_pair = float(np.sum((counts / known.size) ** 2))
-    return float(np.clip(1 - (1 - of_a_pair) ** (stretch.count - 1), ONE_IN, 1.0))
+    return float(np.clip(1 - (1 - of_a_pair) ** (stretch.count - 1), 0.0, 1.0))

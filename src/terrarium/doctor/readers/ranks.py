@@ -28,6 +28,8 @@ MOST_RANKS = 4096
 MOST_STRETCHES = 100
 """The number of processes may change so often; of more changes the last ones count."""
 
+MOST_SECONDS = 1e12  # thirty thousand years
+
 _HIGHEST_STEP = 2**53
 
 
@@ -98,10 +100,10 @@ def _add(raw: _Raw, row: JsonObject) -> None:
 
 
 def _seconds(values: Any, count: int) -> Iterator[float]:
-    """A figure of each rank, NaN where it is none or less than nothing."""
+    """A figure of each rank, NaN where it is none, or none that a clock shows."""
     for value in values if isinstance(values, list) else [None] * count:
         seconds = number(value)
-        yield float("nan") if seconds is None or seconds < 0 else seconds
+        yield float("nan") if seconds is None or not 0 <= seconds <= MOST_SECONDS else seconds
 
 
 def _names(values: Any, count: int) -> Iterator[int]:
