@@ -32,5 +32,5 @@ def test_verify_of_what_is_no_run_exits_11(what: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     result = terrarium("verify", what)
     assert result.exit_code == 11
-    assert "NOT whole" in result.stdout
+    assert ": NOT whole: " in result.stdout
     assert len(result.stdout.splitlines()) == 1

@@ -97,6 +97,7 @@ def test_checkpoints_are_judged_by_content(small_run: Path) -> None:
     assert [(item["step"], item["whole"]) for item in found["items"]] == [(1, True), (2400, False)]
     assert found["items"][1]["reason"]
     assert report.both_say("1 of 2")
+    assert "L-1" not in report.markdown
     assert report.both_say(found["items"][1]["reason"])
 
 
@@ -118,6 +119,13 @@ def test_a_stage_that_has_not_begun_is_not_called_normal(small_run: Path) -> Non
     assert "| Verdict | normal | normal | not begun |" in report.markdown
     assert "- **Dynamics**: not begun\n" in report.markdown
     assert report.page.text.count("not begun") == 2
+
+
+def test_a_checkpoint_that_passes_no_level_shows_none(small_run: Path) -> None:
+    (save_checkpoint(small_run / "dynamics", 2400) / "model.safetensors").unlink()
+    report = Report(small_run)
+    assert report.json["checkpoints"]["dynamics"]["items"][1]["level"] == -1
+    assert re.search(r"\| 2,400 \| .* \| – \|", report.markdown)
 
 
 def test_a_checkpoint_of_another_run_is_not_one_to_resume_from(small_run: Path) -> None:

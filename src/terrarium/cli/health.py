@@ -67,7 +67,8 @@ def _verdict_line(verdict: dict[str, Any]) -> str:
     word = {True: "whole", False: "NOT whole", None: "can't tell"}[verdict["whole"]]
     reason = f": {verdict['reason']}" if verdict["reason"] else ""
     fallback = f" (fall back on {verdict['fallback']})" if verdict.get("fallback") else ""
-    return f"{verdict['path']}: {word}, level L{verdict['level']}{reason}{fallback}"
+    level = f", level L{verdict['level']}" if verdict["level"] >= 0 else ""  # below L0 nothing is passed
+    return f"{verdict['path']}: {word}{level}{reason}{fallback}"
 
 
 @main.command()

@@ -15,7 +15,7 @@ from terrarium.doctor.scores import ActionTable, Rollout, ScoreLine, action_tabl
 from terrarium.doctor.view_findings import ActionView, FindingView, action_views, finding_views
 from terrarium.doctor.view_health import has_begun, health_rows, measure_rows, source_row, window_rows
 from terrarium.doctor.view_ranks import RanksView, ranks_view
-from terrarium.doctor.wording import plain
+from terrarium.doctor.wording import NOTHING, plain
 
 PURPOSEFUL = ("video_tokenizer", "latent_actions", "dynamics")
 MOST_SETTINGS = 400
@@ -173,7 +173,7 @@ def _checkpoints(checkpoints: JsonObject, language: Language) -> CheckpointsView
         state = item["reason"] or say("page", "whole")
         cells.append(Cell(kind, say("page", "checkpoint_at", step=item["step"], state=state)))
     rows = (
-        (_step(item["step"], item["name"]), item["reason"] or say("page", "whole"), f"L{item['level']}")
+        (_step(item["step"], item["name"]), item["reason"] or say("page", "whole"), _level(item["level"]))
         for item in reversed(items[-MOST_CHECKPOINTS:])
     )
     shown = items[-MOST_CELLS:]
@@ -185,6 +185,10 @@ def _checkpoints(checkpoints: JsonObject, language: Language) -> CheckpointsView
         ends=(_step(shown[0]["step"], ""), _step(shown[-1]["step"], "")),
         items=tuple(rows),
     )
+
+
+def _level(level: int) -> str:
+    return f"L{level}" if level >= 0 else NOTHING
 
 
 def _step(step: int, name: str) -> str:
