@@ -31,6 +31,7 @@ from terrarium.run.folder import StageFolder
 
 SPARE = 2**20  # what `commit_checkpoint` leaves to the file system
 MOUNT = 'mount -t tmpfs -o size="$1" small "$2" && shift 2 && exec "$@"'
+MOUNTING = ["unshare", "-rm", "sh", "-c", "mount -t tmpfs small /tmp"]
 CHECKPOINT = sum(map(len, files_of(weights(0)).values()))
 
 
@@ -82,6 +83,14 @@ def turn_read_only(folder: Path, dice: random.Random) -> Outcome:
         return Outcome(False, False)
     kept = all(holds(stage.checkpoint_path(step), step) for step in range(saves))
     return Outcome("Read-only file system" in words, kept, detail=words)
+
+
+def _may_mount() -> bool:
+    """Whether this system lets a process mount a disk for itself."""
+    try:
+        return subprocess.run(MOUNTING, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
 
 
 @contextmanager
@@ -164,11 +173,12 @@ def _try(stage: StageFolder, step: int, words: str, dice: random.Random) -> str:
     return ""
 
 
+MAY_MOUNT = _may_mount()
 FAULTS = (
-    Fault(13, "disk full before a save", on_its_own_disk("full"), quick=True),
+    Fault(13, "disk full before a save", on_its_own_disk("full"), quick=MAY_MOUNT),
     Fault(13, "disk full in the midst of a file", fails("can't be saved"), quick=True),
     Fault(14, "disk fails", fails("Input/output error"), quick=True),
-    Fault(14, "disk becomes read-only", on_its_own_disk("read-only"), quick=True),
+    Fault(14, "disk becomes read-only", on_its_own_disk("read-only"), quick=MAY_MOUNT),
     Fault(18, "one kept, saves fail again and again", fails_again_and_again, quick=True),
 )
 

@@ -32,6 +32,7 @@ HABIT = 1.5  # times the highest earlier rise that came back: what a rise must e
 EARLY = 0.1  # of the blocks: a rise that begins within may follow a descent too short for them
 ROUGH = 0.25  # noise from row to row beyond which single losses are often several times as high
 SHORT_RUN = 300  # rows; below, only what nobody could miss
+STRONG, LONG = math.log(1.25), 0.4  # a quarter more, over so much of the run: its trend may be half as sure
 LASTING = 0.15  # share of the run that a slow rise must have lasted
 
 
@@ -216,8 +217,10 @@ def _real(curve: LossCurve, rise: Rise, after: FloatArray) -> bool:
     if curve.count < SHORT_RUN and not unmistakable:
         return False
     if rise.way is Way.DRIFTING:
-        lasting = after.size >= max(8, LASTING * curve.blocks.medians.size)
-        return lasting and rise.trend >= LEAST_TREND and rise.steepness > 0
+        share = after.size / curve.blocks.medians.size
+        strong = rise.height >= STRONG and share >= LONG
+        least = LEAST_TREND / 2 if strong else LEAST_TREND
+        return after.size >= 8 and share >= LASTING and rise.trend >= least and rise.steepness > 0
     if rise.way is Way.DIVERGING:
         return not rise.learning or rise.last >= curve.first + LEAST_RISE
     spiked = overshoots(curve, rise.row, rise.height, rise.last)
