@@ -44,7 +44,10 @@ def replicated(model: nn.Module) -> nn.Module:
     """What calls a model that is whole in every process, and averages its gradients over them."""
     # kernels of one channel have strides that mean nothing, and are told of once per process
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
-    return DistributedDataParallel(model)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PyTorch 2.13 has another name for the switch
+        # buffers are the same everywhere by themselves; to send them would hide who is late
+        return DistributedDataParallel(model, broadcast_buffers=False)
 
 
 @contextmanager
