@@ -58,6 +58,7 @@ def _same_clips(stage: StageEvidence, together: Together, stretch: Stretch, repe
     wasted = repeats.different <= HALF * stretch.count
     values: dict[str, float | str] = {"ranks": _named(repeats.ranks), "processes": stretch.count}
     values |= {"met": repeats.met, "total": repeats.steps, "chance": 100 * repeats.chance}
+    values |= {"first_step": first, "last_step": last}
     return Finding(
         "ranks-share-clips",
         Severity.CRITICAL if lasts and wasted else Severity.WATCH,
