@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
-from together import STRATEGIES
+from together import LATE, STRATEGIES
 
 from terrarium.data.dataset import Dataset
 from terrarium.run.checkpoint import read_files
@@ -71,6 +72,15 @@ def test_together_they_follow_one(
         run = RunFolder.open(tmp_path / strategy)
         for name in STAGES:
             assert_follows(run.stage(name), alone[name])
+            assert_tells_who_is_late(run.stage(name), count)
+
+
+def assert_tells_who_is_late(folder: StageFolder, count: int) -> None:
+    """The last process was late in every step, the others not with it, though all waited for it."""
+    rows = [json.loads(line) for line in (folder.path / "ranks.jsonl").read_text().splitlines()]
+    ready_R = np.median([row["ready_seconds"] for row in rows], axis=0)
+    assert len(ready_R) == count
+    assert ready_R[-1] - ready_R[:-1].max() > LATE / 3, folder.path  # processes share two cores
 
 
 def test_a_run_goes_on_with_another_number_of_processes(

@@ -2,7 +2,7 @@
 
 torchrun --nproc-per-node N together.py FOOTAGE OUT STEPS [KEY=VALUE ...]
 
-After so many steps of each stage (0: never) the first process is asked to leave.
+After so many steps of each stage (0: never) the first process is asked to leave. The last one is always late.
 """
 
 from __future__ import annotations
@@ -10,7 +10,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
+
+from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -23,6 +27,10 @@ from tiny_training import Told, draw_nothing, make_stage, terminate_after
 from tiny_world import tiny_config
 
 STRATEGIES = ("ddp", "fsdp")
+LATE = 0.05  # seconds in each step
+
+
+ToInputs = Callable[[object], tuple[Tensor, ...]]
 
 
 def train_all(ranks: Ranks, footage: Dataset, out: Path, steps: int, assignments: list[str]) -> None:
@@ -38,11 +46,22 @@ def train_all(ranks: Ranks, footage: Dataset, out: Path, steps: int, assignments
             folder = RunFolder.open(run).stage(name)
             stage = make_stage(name, footage, out / f"scratch{ranks.rank}", config)
             folder.create()
+            stage = dataclasses.replace(stage, draw=draw_nothing)
+            if ranks.rank == ranks.count - 1:
+                stage = dataclasses.replace(stage, to_inputs=late(stage.to_inputs))
             progress = terminate_after(steps) if steps and ranks.is_first else Told()
             with contextlib.suppress(Interrupted):
-                train_stage(
-                    dataclasses.replace(stage, draw=draw_nothing), folder, config, progress, ranks=ranks
-                )
+                train_stage(stage, folder, config, progress, ranks=ranks)
+
+
+def late(to_inputs: ToInputs) -> ToInputs:
+    """The same, after a while."""
+
+    def waits(batch: object) -> tuple[Tensor, ...]:
+        time.sleep(LATE)
+        return to_inputs(batch)
+
+    return waits
 
 
 if __name__ == "__main__":

@@ -32,9 +32,13 @@ PATIENCE = timedelta(
 
 @dataclass
 class Meter:
-    """When the first sum over processes was asked for, since this was last set to None."""
+    """When we first needed the other processes, since this was last set to None."""
 
     first_at: float | None = None
+
+    def mark(self) -> None:
+        """We need them now."""
+        self.first_at = self.first_at or time.monotonic()
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ class Ranks:
     def add_up(self, x: Tensor) -> Tensor:
         """The sum over processes, in place."""
         if not self.alone:
-            self.meter.first_at = self.meter.first_at or time.monotonic()
+            self.meter.mark()
             dist.all_reduce(x)
         return x
 

@@ -50,6 +50,11 @@ def replicated(model: nn.Module) -> nn.Module:
         return DistributedDataParallel(model, broadcast_buffers=False)
 
 
+def begins_together(runner: nn.Module) -> bool:
+    """Whether its forward pass begins with what the other processes have: shards are gathered."""
+    return isinstance(runner, FSDPModule)
+
+
 @contextmanager
 def averaging(runner: nn.Module, wanted: bool) -> Iterator[None]:
     """Whether the backward passes within average gradients over processes, or only add up our own."""

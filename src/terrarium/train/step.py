@@ -145,6 +145,8 @@ def backward(
     """
     try:
         with parallel.averaging(state.runner, last), state.ranks.sharing(clips):
+            if parallel.begins_together(state.runner):
+                state.ranks.meter.mark()
             with autocast(inputs[0].device, config):
                 result: StepResult = state.runner(*inputs)
             whole, factor = state.ranks.whole(result, len(inputs[0]))
