@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Callable
@@ -211,3 +212,12 @@ def test_contradictions_are_found_before_the_fingerprint(
     with pytest.raises(DataError, match="damaged") as caught:
         Dataset.open(footage)
     assert "fingerprint" not in caught.value.what
+
+
+def test_more_files_than_a_process_may_open(footage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(np, "memmap", refuse)
+    with pytest.raises(DataError, match=r"frames-00000\.u8 can't be read: Too many open files\. .*ulimit -n"):
+        Dataset.open(footage)

@@ -7,6 +7,7 @@ them before someone asks for `Episode.actions_T`, so that training can be shown 
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 
 from terrarium.data.index import AGAIN, INDEX_NAME, EpisodeEntry, Index, Shard, parse_index
 from terrarium.errors import DataError
+
+MORE_FILES = "Let a process open more of them (ulimit -n), or store the footage in fewer, larger ones."
 
 
 @dataclass(frozen=True)
@@ -153,8 +156,9 @@ def _map_shard(path: Path, shard: Shard, index: Index) -> NDArray[np.uint8]:
     _check_file(file, shard.frames * index.frame_bytes)
     try:
         return np.memmap(file, dtype=np.uint8, mode="r", shape=(shard.frames, index.height, index.width, 3))
-    except OSError as error:
-        raise DataError(f"{file} can't be read: {error.strerror}", "Check its permissions.") from error
+    except OSError as error:  # each file that is mapped stays open
+        hint = MORE_FILES if error.errno == errno.EMFILE else "Check its permissions."
+        raise DataError(f"{file} can't be read: {error.strerror}", hint) from error
 
 
 def _episode(path: Path, number: int, index: Index, shards: Sequence[NDArray[np.uint8]]) -> Episode:
