@@ -67,7 +67,7 @@ def test_each_rank_has_a_row_in_all_formats(run: Path) -> None:
     assert "| 0 | 0.1 | 40.0 % | 3.33 | 10 of 200 | 0.000 |" in report.markdown
     assert "| 1 | 0.3 | 0.0 % | 2 | 10 of 200 | 0.125 |" in report.markdown
     assert report.both_say("2 processes, 200 steps, 0.5 s a step.")
-    assert report.both_say("Time spent waiting")
+    assert report.both_say("Step/s alone")
     assert "Seconds until a process is ready" in report.page.text
     assert report.page.open == []
     assert [finding["code"] for finding in report.json["findings"]] == ["rank-slower"]
