@@ -183,6 +183,8 @@ def test_what_one_process_was_refused_is_told_by_what_is_wrong_with_it() -> None
         messages, ("0 keys", "empty in part", "not finite", "did not fit"), strict=True
     ):
         assert words in message
+    in_shards = table.put_aside(replace(table.REFUSED[0], in_shards=True), 40, steady(2))
+    assert not list(every_rank_saves(in_shards)), "each had its own to save"
     partly = table.put_aside(table.REFUSED[1], 40, steady(2))
     assert not list(every_rank_saves(partly)), "a state that has some keys was gathered"
     assert list(checkpoint_refused(partly))

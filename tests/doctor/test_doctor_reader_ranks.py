@@ -184,6 +184,15 @@ def test_a_state_without_a_key_is_told_from_others(tmp_path: Path) -> None:
         found = read_refused(stage)
         assert found is not None, name
         assert (found.step, found.process, found.flaw, found.keys) == (20, 4711, flaw, keys), name
+        assert not found.in_shards
+
+
+def test_a_state_in_shards_is_one(tmp_path: Path) -> None:
+    shards = {f"shard-0000{rank}-model-0000{rank + 1}-of-00002": {"x": np.ones(2)} for rank in range(2)}
+    put_aside(tmp_path / "dynamics", ".refused-dynamics_step_20-4711", **shards)
+    found = read_refused(tmp_path / "dynamics")
+    assert found is not None
+    assert (found.flaw, found.keys, found.in_shards) == ("", 2, True)
 
 
 def test_only_what_was_refused_counts_and_the_latest_of_it(tmp_path: Path) -> None:

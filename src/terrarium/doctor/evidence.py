@@ -201,6 +201,7 @@ class Refused:
             something else, such as tensors of another shape.
         detail: files or tensors, from files: to be escaped when shown.
         keys: tensors in all its files; None where they can't be counted.
+        in_shards: whether several processes wrote parts of it, rather than one the whole.
     """
 
     source: str
@@ -209,6 +210,7 @@ class Refused:
     flaw: str = ""
     detail: str = ""
     keys: int | None = None
+    in_shards: bool = False
 
 
 @dataclass(frozen=True, eq=False)

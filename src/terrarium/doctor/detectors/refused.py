@@ -21,8 +21,8 @@ def every_rank_saves(stage: StageEvidence) -> Iterator[Finding]:
 
     What to do: let one process save, and decide in one place which one; let the others wait for it.
 
-    Silent when: one process trained alone, or what was refused has tensors: then `checkpoint-refused` says
-    what is wrong with it. Where a later checkpoint is whole it is only told.
+    Silent when: one process trained alone, each saved its own shard, or what was refused has tensors: then
+    `checkpoint-refused` says what is wrong with it. Where a later checkpoint is whole it is only told.
     """
     refused, processes = stage.refused, several_processes(stage)
     if refused is not None and is_of_another_rank(refused, processes):
@@ -44,8 +44,8 @@ def checkpoint_refused(stage: StageEvidence) -> Iterator[Finding]:
     What to do: where nothing is in it, look at which object is saved, and whether it is the model that is
     trained. Where numbers are not finite, go back to the last whole checkpoint.
 
-    Silent when: nothing was put aside, or it is empty and several processes trained: then `every-rank-saves`
-    says so. Where a later checkpoint is whole it is only told.
+    Silent when: nothing was put aside, or `every-rank-saves` says where it comes from. Where a later
+    checkpoint is whole it is only told.
     """
     refused = stage.refused
     if refused is None or is_of_another_rank(refused, several_processes(stage)):
@@ -62,7 +62,7 @@ def checkpoint_refused(stage: StageEvidence) -> Iterator[Finding]:
 
 def is_of_another_rank(refused: Refused, processes: int) -> bool:
     """Whether it is what all processes but the first have of the full state: nothing."""
-    return refused.keys == 0 and processes > 1
+    return refused.keys == 0 and processes > 1 and not refused.in_shards
 
 
 def _finding(

@@ -13,6 +13,7 @@ from terrarium.doctor.readers.checkpoints import CHECKPOINTS
 from terrarium.doctor.readers.file_window import open_window
 from terrarium.doctor.readers.safetensors_file import read_safetensors
 from terrarium.run.folder import parse_checkpoint_name
+from terrarium.run.manifest import SHARD
 from terrarium.run.verify import Flaw
 
 MOST_DEEP_BYTES = 2**28
@@ -43,7 +44,9 @@ def read_refused(stage_path: Path) -> Refused | None:
     detail, keys = reading.detail if flaw else "", _keys(unit)
     if keys == 0:
         detail = ", ".join(sorted(unit.names)[:MOST_NAMED])
-    return Refused(f"{stage_path.name}/{CHECKPOINTS}/{name}", step, process, flaw, detail, keys)
+    in_shards = any(re.fullmatch(SHARD, file) for file in unit.names)
+    source = f"{stage_path.name}/{CHECKPOINTS}/{name}"
+    return Refused(source, step, process, flaw, detail, keys, in_shards)
 
 
 def _keys(unit: Unit) -> int | None:
