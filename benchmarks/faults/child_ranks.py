@@ -61,10 +61,26 @@ def rank_clock(seconds: float) -> None:
         vars(exchange)["time"] = Ahead
 
 
+def bad_clip(step: float) -> None:
+    """A clip that one process draws is not finite, the first time that it comes to a step."""
+    done: list[int] = []
+
+    def poisoned(state: Any, stage: Any, inputs: Any, *rest: Any) -> Row:
+        ill = state.step == step and not done
+        done.extend([1] if ill else [])
+        return train_step(
+            state, stage, tuple(each * float("nan") for each in inputs) if ill else inputs, *rest
+        )
+
+    if launched.rank() == ILL:
+        vars(loop)["train_step"] = poisoned
+
+
 SPOILS: dict[str, Callable[[float], None]] = {
     "all-save": all_save,
     "same-clips": same_clips,
     "slow-rank": slow_rank,
+    "bad-clip": bad_clip,
     "dead-rank": dead_rank,
     "stopped-rank": stopped_rank,
     "rank-clock": rank_clock,

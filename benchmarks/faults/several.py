@@ -132,6 +132,21 @@ def dead_rank(folder: Path, seed: int, how: str = "dead-rank") -> Outcome:
     return Outcome(told and ended.code == 0, is_undisturbed(run, seed), detail=last_words(ended))
 
 
+def bad_clip(folder: Path, seed: int) -> Outcome:
+    """A clip of one process is not finite: all refuse the step, and pass over its batch."""
+    run, step = folder / "run", dice_of(seed).randrange(1, STEPS - 1)
+    ended = finish(launched(run, seed, spoil=f"bad-clip:{step}"))
+    decisions = [json.loads(line) for line in (stage_of(run).path / "gates.jsonl").read_text().splitlines()]
+    told = [each for each in decisions if each["code"] == "loss-not-finite" and each["onset"] == step]
+    newest = newest_valid(stage_of(run))[0]
+    kept = (
+        newest is not None
+        and judge(newest).step == STEPS
+        and timeless(stage_of(run))[:step] == (timeless(stage_of(undisturbed(seed)))[:step])
+    )
+    return Outcome(len(told) == 1 and ended.code == 0, kept, detail=last_words(ended))
+
+
 def two_launchers(folder: Path, seed: int) -> Outcome:
     """A second launcher is started on a run that is being trained."""
     run = folder / "run"
@@ -163,6 +178,7 @@ FAULTS = (
     Fault(45, "the clock of one process is wrong", rank_clock),
     Fault(50, "one seed for all processes", same_clips),
     Fault(3, "one of two processes is killed", dead_rank),
+    Fault(30, "a clip of one of two processes is not finite", bad_clip),
     Fault(38, "one of two processes stands still", functools.partial(dead_rank, how="stopped-rank")),
     Fault(40, "one of two processes is slow", slow_rank),
 )

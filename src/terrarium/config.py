@@ -56,6 +56,11 @@ class StageConfig(Section):
         90.0, description="least time without a step that is reported as a stall"
     )
 
+    @property
+    def micro_batch(self) -> int:
+        """Clips in a micro-batch."""
+        return self.batch_size // self.gradient_accumulation
+
     @model_validator(mode="after")
     def _whole_micro_batches(self) -> Self:
         if self.batch_size % self.gradient_accumulation:

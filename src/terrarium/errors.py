@@ -23,6 +23,9 @@ class TerrariumError(Exception):
     Args:
         what: what is wrong, naming the file, key or value.
         next_step: what the user can do about it.
+
+    Attributes:
+        told: whether the first of several processes says it for all.
     """
 
     exit_code = 1
@@ -31,6 +34,7 @@ class TerrariumError(Exception):
         super().__init__(what)
         self.what = what
         self.next_step = next_step
+        self.told = False
 
     def __str__(self) -> str:
         return f"{self.what}. {self.next_step}" if self.next_step else self.what

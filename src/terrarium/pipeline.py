@@ -86,6 +86,8 @@ def train(
 
         run = RunFolder.open(Path(ranks.from_first(begin)))
         dataset, config = open_footage(run), run_config(run)
+        for name in STAGES:  # each is shared out: said before time goes into the stages before it
+            ranks.share(getattr(config, name).micro_batch)
         device = ranks.device(choose_device(config.device))
         progress.say(f"run {run.path}\n{dataset.describe()}")
         if ranks.is_first:

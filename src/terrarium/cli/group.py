@@ -30,6 +30,8 @@ class Verbs(click.Group):
         try:
             return super().invoke(ctx)
         except TerrariumError as error:
+            if error.told:
+                sys.exit(error.exit_code)
             _fail(str(error), error.exit_code)
         except BrokenPipeError:
             sys.exit(1)  # whoever read our output has left

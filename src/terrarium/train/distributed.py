@@ -171,7 +171,9 @@ class Ranks:
                 raise
         match self.told(said):
             case {"error": [str(name), str(what), str(next_step)]}:
-                raise getattr(errors, name)(what, next_step)
+                told: TerrariumError = getattr(errors, name)(what, next_step)
+                told.told = True
+                raise told
             case {"interrupted": str(why)}:
                 raise Interrupted(why)
             case answer:

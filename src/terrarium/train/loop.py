@@ -9,7 +9,7 @@ import torch
 
 from terrarium.config import Config, StageConfig
 from terrarium.data.loader import Prefetcher
-from terrarium.errors import TrainingError
+from terrarium.errors import OutOfMemoryError, TrainingError
 from terrarium.run.folder import StageFolder
 from terrarium.run.freeze import is_asked_to_stop
 from terrarium.train.adjustments import Adjustment, Adjustments, set_back
@@ -95,6 +95,8 @@ def _train(
                 try:
                     row = train_step(state, stage, stage.to_inputs(batch), config, adjustments)
                 except TrainingError as refusal:
+                    if isinstance(refusal, OutOfMemoryError) and not ranks.alone:
+                        raise  # the others are in the midst of the step: they learn it from our end
                     # the step was not taken: what was reached before it is whole, and need not be lost
                     records.keep(state)
                     raise _SetBack(gate.answer(refusal, state.step)) from refusal

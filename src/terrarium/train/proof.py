@@ -21,6 +21,7 @@ from terrarium.run.manifest import sha256_of_manifest
 from terrarium.run.survey import list_checkpoints
 from terrarium.run.verify import judge
 from terrarium.train.adjustments import Adjustments
+from terrarium.train.exchange import NAME as RANKS
 from terrarium.train.interruption import Interrupted, never
 from terrarium.train.probe import probe_loss
 from terrarium.train.stages import Stage
@@ -104,6 +105,9 @@ def prove_replay(stage: Stage, folder: StageFolder, config: Config) -> Proof | N
     steps = checkpoint_step(later) - checkpoint_step(earlier)
     if not differing:
         return Proof(later, 5, True, f"{steps} steps from {earlier.name} give it, bit for bit")
+    if (folder.path / RANKS).exists():
+        why = f"several processes took the {steps} steps from {earlier.name}: one alone rounds otherwise"
+        return Proof(later, 5, None, why)
     rest = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
     return Proof(later, 5, False, f"{steps} steps from {earlier.name} give another {differing[0]}{rest}")
 
