@@ -25,9 +25,8 @@ from terrarium.models.step_result import StepResult
 from terrarium.train.interruption import Interrupted
 from terrarium.train.rendezvous import store_of_this_start
 
-PATIENCE = timedelta(
-    days=7
-)  # while the first process asks the doctor, draws or saves; torchrun sees the dead
+# while the first process asks the doctor, draws or saves; the launcher sees who is dead
+PATIENCE = timedelta(days=7)
 
 
 @dataclass

@@ -219,6 +219,6 @@ class Records:
         try:
             yield
         except RefusedStateError as error:
-            if self._ranks.alone:
+            if self._ranks.alone or self._sharded:  # shards are refused as a whole
                 raise
             raise RefusedStateError(f"{error.what} (on rank {self._ranks.rank})", error.next_step) from error
