@@ -195,3 +195,12 @@ def test_the_port_of_the_demo_is_that_of_play() -> None:
         if option.name == "port"
     }
     assert ports == {PORT}
+
+
+def test_the_demo_is_for_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    result = terrarium("demo", "--no-play")
+    assert result.exit_code == 2
+    assert "error on rank 1: demo is for one process" in result.stderr
+    assert not Path("results").exists()

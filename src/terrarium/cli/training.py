@@ -37,6 +37,8 @@ def demo(
     """Footage, three stages, scores, the report, and a world to play."""
     from terrarium.progress import ConsoleProgress
 
+    if launched.count() > 1:
+        raise UsageError("demo is for one process", "Record first, then start `train` in several.")
     config = asked_config(run, preset, assignments)
     with run_path(run) as path, ConsoleProgress() as progress:
         data = path / "footage"
