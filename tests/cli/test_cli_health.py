@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -34,3 +37,35 @@ def test_verify_of_what_is_no_run_exits_11(what: str, tmp_path: Path) -> None:
     assert result.exit_code == 11
     assert ": NOT whole: " in result.stdout
     assert len(result.stdout.splitlines()) == 1
+
+
+def test_verify_tells_a_program_the_same_of_every_level(copied: Path) -> None:
+    result = terrarium("verify", copied / "dynamics", "--level", "5", "--json")
+    assert result.exit_code == 0, result.output
+    verdicts = json.loads(result.stdout)
+    assert [(each["step"], each["level"]) for each in verdicts] == [(3, 3), (6, 3), (6, 4), (6, 5)]
+    assert {tuple(each) for each in verdicts} == {tuple(verdicts[0])}
+
+
+def test_verify_that_could_not_be_told_exits_12(copied: Path) -> None:
+    alone = Path(shutil.copytree(copied / "dynamics" / "checkpoints" / "dynamics_step_6", "alone"))
+    result = terrarium("verify", alone, "--level", "4")
+    assert result.exit_code == 12
+    assert "can't tell, level L4: it stands in no run to be used in" in result.stdout
+    assert terrarium("verify", "x" * 300).exit_code == 12
+    facts = json.loads((copied / "run.json").read_text())
+    (copied / "run.json").write_text(json.dumps({**facts, "data": "/nowhere"}))
+    result = terrarium("verify", copied, "--level", "4")
+    assert result.exit_code == 12
+    assert "can't tell, level L4: the dataset /nowhere doesn't exist" in result.stdout
+    assert terrarium("verify", copied).exit_code == 0
+
+
+def test_verify_prints_any_name_and_offers_the_weights(copied: Path) -> None:
+    result = terrarium("verify", os.fsdecode(b"\xff\x1b[31m"))
+    assert result.exit_code == 11
+    assert result.stdout.rstrip("\n").isprintable()
+    damaged = copied / "dynamics" / "checkpoints" / "dynamics_step_6"
+    (damaged / "optimizer.safetensors").unlink()
+    said = terrarium("verify", damaged).stdout
+    assert said.endswith("NOT whole: optimizer.safetensors is missing; its weights alone are whole\n")

@@ -49,7 +49,7 @@ def test_verify_a_run(tmp_path: Path) -> None:
 def test_verify_names_the_fallback(stage: StageFolder, checkpoint: Path) -> None:
     newest = commit(stage, 200)
     os.truncate(checkpoint / "model.safetensors", 9)
-    for path in (stage.path, stage.path.parent):
+    for path in (stage.path, stage.path.parent, stage.checkpoints_path):
         old, new = judge_path(path)
         assert (old.whole, old.fallback, new.whole, new.fallback) == (False, newest, True, None)
     shutil.rmtree(newest)
@@ -66,6 +66,40 @@ def test_verify_a_checkpoint(stage: StageFolder, checkpoint: Path, tmp_path: Pat
     foreign = commit(make_stage(tmp_path / "other"), 300)
     moved = Path(shutil.move(foreign, stage.checkpoints_path))
     assert judge_path(moved)[0].foreign
+
+
+def test_a_copy_is_judged_wherever_it_lies_and_by_any_name_that_says_no_other_step(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    stranger = make_run(tmp_path / "other").path
+    for place in (stranger / "a" / "b" / checkpoint.name, tmp_path / "best"):
+        (found,) = judge_path(Path(shutil.copytree(checkpoint, place)))
+        assert (found.whole, found.foreign) == (True, False)
+    (found,) = judge_path(Path(shutil.copytree(checkpoint, tmp_path / "dynamics_step_7")))
+    assert (found.whole, found.flaw) == (False, "wrong-step")
+
+
+def test_a_symlink_to_a_checkpoint_of_another_step_is_not_gone_on_from(
+    stage: StageFolder, checkpoint: Path
+) -> None:
+    stage.checkpoint_path(900).symlink_to(checkpoint)
+    best, passed_over = newest_valid(stage)
+    assert best == checkpoint
+    assert [each.flaw for each in passed_over] == ["wrong-step"]
+
+
+def test_what_we_may_not_read_is_not_said_to_be_damaged(
+    stage: StageFolder, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert judge_path(stage.checkpoints_path / ("x" * 300))[0].flaw == "unreadable"
+
+    def forbid(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("terrarium.run.disk.open_regular", forbid)
+    (found,) = judge_path(checkpoint)
+    assert (found.whole, found.flaw) == (False, "unreadable")
+    assert found.reason == "manifest.json can't be read: Permission denied"
 
 
 def test_verify_what_is_none(tmp_path: Path) -> None:

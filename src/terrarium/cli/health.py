@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from terrarium.cli.group import FOLDER, main
+from terrarium.cli.group import FOLDER, LONGEST_LINE, main
+
+if TYPE_CHECKING:
+    from terrarium.run.verify import Judgement
 
 
 @main.command()
@@ -27,18 +30,7 @@ def verify(path: Path, level: int, as_json: bool) -> None:
     from terrarium.run.checkpoint import judge_path
 
     judgements = judge_path(path, min(level, 3))
-    verdicts: list[dict[str, Any]] = [
-        {
-            "path": str(each.path),
-            "step": each.step,
-            "whole": each.whole,
-            "level": each.level,
-            "reason": each.reason,
-            "weights_whole": each.whole or each.weights_whole,
-            "fallback": str(each.fallback) if each.fallback else None,
-        }
-        for each in judgements
-    ]
+    verdicts = [_verdict(each) for each in judgements]
     if level > 3 and all(each.whole for each in judgements):
         verdicts += _proofs(path, level)
     if as_json:
@@ -50,25 +42,57 @@ def verify(path: Path, level: int, as_json: bool) -> None:
     sys.exit(11 if False in states else 12 if None in states else 0)
 
 
+def _verdict(judgement: Judgement) -> dict[str, Any]:
+    """What a program is told; "whole" is null where it can't be told, for we may not read it."""
+    fallback = judgement.fallback
+    return {
+        "path": str(judgement.path),
+        "step": judgement.step,
+        "whole": None if judgement.flaw == "unreadable" else judgement.whole,
+        "level": judgement.level,
+        "reason": judgement.reason,
+        "flaw": judgement.flaw,
+        "weights_whole": judgement.whole or judgement.weights_whole,
+        "fallback": str(fallback) if fallback else None,
+    }
+
+
 def _proofs(path: Path, level: int) -> list[dict[str, Any]]:
+    from terrarium.errors import TerrariumError
     from terrarium.progress import ConsoleProgress
     from terrarium.proving import prove
 
-    with ConsoleProgress() as progress:
-        proofs = [
-            {"path": str(proof.path), "whole": proof.holds, "level": proof.level, "reason": proof.reason}
-            for proof in prove(path, level, progress)
-        ]
-    alone = {"path": str(path), "whole": None, "level": 4, "reason": "it stands in no run to be used in"}
-    return proofs or [alone]
+    why = "it stands in no run to be used in"
+    try:
+        with ConsoleProgress() as progress:
+            proofs = prove(path, level, progress)
+    except TerrariumError as error:  # no footage, no memory: that says nothing of the checkpoint
+        proofs, why = [], str(error)
+    if not proofs:
+        return [_proven(path, None, 4, why)]
+    return [_proven(proof.path, proof.holds, proof.level, proof.reason) for proof in proofs]
+
+
+def _proven(path: Path, holds: bool | None, level: int, reason: str) -> dict[str, Any]:
+    """The same for a checkpoint that was whole up to L3, and was used."""
+    from terrarium.run.folder import parse_checkpoint_name
+
+    named = parse_checkpoint_name(path.name)
+    flaw = "does-not-replay" if holds is False else ""
+    known = {"path": str(path), "step": named[1] if named else None, "whole": holds, "level": level}
+    return known | {"reason": reason, "flaw": flaw, "weights_whole": True, "fallback": None}
 
 
 def _verdict_line(verdict: dict[str, Any]) -> str:
+    from terrarium.doctor.wording import plain
+
     word = {True: "whole", False: "NOT whole", None: "can't tell"}[verdict["whole"]]
     reason = f": {verdict['reason']}" if verdict["reason"] else ""
+    only_weights = verdict["whole"] is False and verdict["level"] < 3 and verdict["weights_whole"]
+    weights = "; its weights alone are whole" if only_weights else ""
     fallback = f" (fall back on {verdict['fallback']})" if verdict.get("fallback") else ""
     level = f", level L{verdict['level']}" if verdict["level"] >= 0 else ""  # below L0 nothing is passed
-    return f"{verdict['path']}: {word}{level}{reason}{fallback}"
+    return plain(f"{verdict['path']}: {word}{level}{reason}{weights}{fallback}", LONGEST_LINE)
 
 
 @main.command()

@@ -54,13 +54,24 @@ def judge_path(path: Path, level: int = TOP_LEVEL) -> list[Judgement]:
         `latest` that names nothing) is a judgement too, with level -1 and the path in question.
     """
     path = path.absolute()
-    if (path / "run.json").exists():
-        return _judge_run(path, level)
-    if (path / "checkpoints").is_dir() or path.name in STAGES:
-        return _judge_stage_alone(path, level)
-    run_id = _run_id(path.parent.parent.parent)
-    named = parse_checkpoint_name(path.name)
-    return [judge(path, level=level, run_id=run_id, kind=named[0] if named else None)]
+    if path.name == "checkpoints" and path.parent.name in STAGES:
+        path = path.parent
+    try:
+        if (path / "run.json").exists():
+            return _judge_run(path, level)
+        if (path / "checkpoints").is_dir() or path.name in STAGES:
+            return _judge_stage_alone(path, level)
+        return [_judge_checkpoint(path, level)]
+    except OSError as error:
+        return [_wrong(path, f"can't be read: {disk.why(error)}", "unreadable")]
+
+
+def _judge_checkpoint(path: Path, level: int) -> Judgement:
+    """One checkpoint, wherever it was copied to; of its run only where it stands in the place of one."""
+    stage, named = path.parent.parent, parse_checkpoint_name(path.name)
+    at_home = path.parent.name == "checkpoints" and stage.name in STAGES
+    run_id = _run_id(stage.parent) if at_home else None
+    return judge(path, level=level, run_id=run_id, kind=named[0] if named else None)
 
 
 def _judge_run(path: Path, level: int) -> list[Judgement]:
@@ -114,5 +125,5 @@ def _run_id(path: Path) -> str | None:
         return None
 
 
-def _wrong(path: Path, reason: str) -> Judgement:
-    return Judgement(path, None, -1, False, reason)
+def _wrong(path: Path, reason: str, flaw: str = "") -> Judgement:
+    return Judgement(path, None, -1, False, reason, flaw=flaw)

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -44,7 +45,8 @@ class Judgement:
         whole: whether every level that was asked for was passed.
         reason: what is wrong, in words; empty where nothing is.
         flaw: its code: "damaged", "incomplete" (a file or a part of the training state is missing), "empty",
-            "not-finite", "wrong-step", "foreign"; empty where nothing is wrong.
+            "not-finite", "wrong-step", "foreign", "unreadable" (we may not read it: nothing can be told);
+            empty where nothing is wrong.
         kind: the stage in its manifest, None where unknown.
         run_id: the run in its manifest, None where unknown.
         foreign: it belongs to another run than was asked for.
@@ -87,17 +89,17 @@ def judge(
         kind: the stage that it must belong to; any where None.
     """
     folder = Path(os.path.realpath(path))
+    named = parse_checkpoint_name(path.name) or parse_checkpoint_name(folder.name)
     try:
         manifest = _open_manifest(folder)
     except Flaw as flaw:
-        named = parse_checkpoint_name(folder.name)
         return Judgement(path, named[1] if named else None, -1, False, str(flaw), flaw=flaw.code)
     foreign = run_id is not None and manifest.run_id != run_id
     ours = not foreign and kind in (None, manifest.kind)
     reached, reason, code = -1, "", ""
     try:
         _check_owner(manifest, run_id, kind)
-        for reached in islice(_climb(folder, manifest), level + 1):  # noqa: B007 - read after the loop
+        for reached in islice(_climb(folder, named, manifest), level + 1):  # noqa: B007 - read after the loop
             pass
     except Flaw as flaw:
         reason, code = str(flaw), flaw.code
@@ -147,15 +149,20 @@ def check_contents(tensors: Mapping[str, Tensors], state: Mapping[str, object]) 
 
 
 def _open_manifest(folder: Path) -> Manifest:
-    if not folder.is_dir():
-        raise Flaw("does not exist" if not folder.exists() else "is not a folder", "incomplete")
+    try:
+        if not stat.S_ISDIR(folder.stat().st_mode):
+            raise Flaw("is not a folder", "incomplete")
+    except (FileNotFoundError, NotADirectoryError):
+        raise Flaw("does not exist", "incomplete") from None
+    except _UNREADABLE as error:
+        raise _unread("the folder", error) from error
     try:
         return read_manifest(folder)
     except FileNotFoundError:
         words = f"has no {MANIFEST}: it was never completed, or another program wrote it"
         raise Flaw(words, "incomplete") from None
     except _UNREADABLE as error:
-        raise Flaw(f"{MANIFEST} {_words(error)}") from error
+        raise _unread(MANIFEST, error) from error
 
 
 def _check_owner(manifest: Manifest, run_id: str | None, kind: str | None) -> None:
@@ -165,7 +172,7 @@ def _check_owner(manifest: Manifest, run_id: str | None, kind: str | None) -> No
         raise Flaw(f"is a checkpoint of {manifest.kind}, not of {kind}", "foreign")
 
 
-def _climb(folder: Path, manifest: Manifest) -> Iterator[int]:
+def _climb(folder: Path, named: tuple[str, int] | None, manifest: Manifest) -> Iterator[int]:
     """Yield every level that is passed, and raise Flaw at the first that is not."""
     for name, entry in manifest.files.items():
         _check_size(folder / name, entry)
@@ -183,7 +190,7 @@ def _climb(folder: Path, manifest: Manifest) -> Iterator[int]:
     }
     yield 2
     check_contents(tensors, state)
-    _check_identity(folder.name, manifest, state)
+    _check_identity(named, manifest, state)
     yield 3
 
 
@@ -193,7 +200,7 @@ def _check_size(path: Path, entry: Entry) -> None:
     except FileNotFoundError:
         raise Flaw(f"{path.name} is missing", "incomplete") from None
     except _UNREADABLE as error:
-        raise Flaw(f"{path.name} {_words(error)}") from error
+        raise _unread(path.name, error) from error
     try:
         size = os.fstat(descriptor).st_size
     finally:
@@ -209,7 +216,7 @@ def _check_hash(path: Path, entry: Entry) -> None:
             for _ in range(0, entry.size, _CHUNK_BYTES):  # and no further, should it grow meanwhile
                 digest.update(file.read(_CHUNK_BYTES))
     except _UNREADABLE as error:
-        raise Flaw(f"{path.name} {_words(error)}") from error
+        raise _unread(path.name, error) from error
     if digest.hexdigest() != entry.sha256:
         raise Flaw(f"{path.name} does not match its sha256: it was changed after saving")
 
@@ -218,7 +225,7 @@ def _load_state(folder: Path, manifest: Manifest) -> dict[str, object]:
     try:
         state = disk.parse_json(disk.read_bounded(folder / STATE, manifest.files[STATE].size))
     except _UNREADABLE as error:
-        raise Flaw(f"{STATE} {_words(error)}") from error
+        raise _unread(STATE, error) from error
     if not isinstance(state, dict):
         raise Flaw(f"{STATE} is not a JSON object")
     return state
@@ -228,7 +235,7 @@ def _load_tensors(folder: Path, manifest: Manifest, name: str) -> Tensors:
     try:
         tensors = examine(disk.read_bounded(folder / name, manifest.files[name].size))
     except _UNREADABLE as error:
-        raise Flaw(f"{name} {_words(error)}") from error
+        raise _unread(name, error) from error
     _compare(tensors.table, manifest.tensors.get(name, {}), f"{name} against {MANIFEST}")
     return tensors
 
@@ -244,15 +251,14 @@ def _are_weights_whole(folder: Path, manifest: Manifest) -> bool:
     return tensors.elements > 0 and not tensors.non_finite
 
 
-def _check_identity(name: str, manifest: Manifest, state: Mapping[str, object]) -> None:
+def _check_identity(named: tuple[str, int] | None, manifest: Manifest, state: Mapping[str, object]) -> None:
     for key, said in (("step", manifest.step), ("run_id", manifest.run_id), ("kind", manifest.kind)):
         if state.get(key) != said:
             words = f"{STATE} says {key} {disk.shown(state.get(key))}, {MANIFEST} {disk.shown(said)}"
             raise Flaw(words, "wrong-step" if key == "step" else "foreign")
-    if parse_checkpoint_name(name) != (manifest.kind, manifest.step):
-        words = (
-            f"the folder's name is {disk.shown(name)}, {MANIFEST} says {manifest.kind} step {manifest.step}"
-        )
+    if named not in (None, (manifest.kind, manifest.step)):  # a copy may have a name that says nothing
+        name = "{}_step_{}".format(*named)
+        words = f"the folder's name is {name!r}, {MANIFEST} says {manifest.kind} step {manifest.step}"
         raise Flaw(words, "wrong-step")
 
 
@@ -295,7 +301,10 @@ def _some(names: Iterable[str]) -> str:
     return ", ".join(disk.shown(name) for name in ordered[:5]) + more
 
 
-def _words(error: BaseException) -> str:
+def _unread(name: str, error: BaseException) -> Flaw:
+    """What is wrong with a file that could not be read: nothing that we know of where we may not read it."""
     if isinstance(error, OSError):
-        return f"can't be read: {disk.why(error)}"
-    return str(error) or f"can't be read: {type(error).__name__}"
+        code = "unreadable" if isinstance(error, PermissionError) else "damaged"
+        return Flaw(f"{name} can't be read: {disk.why(error)}", code)
+    words = str(error) or f"can't be read: {type(error).__name__}"
+    return Flaw(f"{name} {words}")
