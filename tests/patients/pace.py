@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from patients.courses import Columns, Maker, Patient, Random, any_law, clock, falling_loss, noise, patient
+from patients.courses import Maker, Patient, Random, any_law, clock, falling_loss, noise, patient
 from terrarium.doctor.evidence import Plan, StageEvidence
 from terrarium.doctor.history import FloatArray
 
@@ -68,10 +68,6 @@ def stalled(rng: Random) -> Patient:
     seconds = _seconds(rng, rows)
     seconds[at] += rng.uniform(1.5, 10) * 3600
     return timed(rng, seconds, at)
-
-
-def _joined(*columns: Columns) -> Columns:
-    return {name: np.concatenate([part[name] for part in columns]) for name in columns[0]}
 
 
 def resumed_twice(rng: Random) -> Patient:

@@ -168,9 +168,6 @@ SCENES: dict[str, Callable[[Rng, int, int], Frames]] = {
         tile_world, corridor, cave, title, black, fade, paused, platformer, pong, storm, chequered,
     )
 }  # fmt: skip
-EMPTY = {"black", "fade"}
-"""Scenes with so little in them that what is lost can't be told."""
-
 STILL = {"title", "black", "fade", "paused", "pong"}
 """Scenes in which too little moves for a frozen model to be told."""
 

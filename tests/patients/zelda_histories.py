@@ -36,7 +36,6 @@ DYNAMICS = LossFigures(
     50_344, 1.7785, 6.0698, 1.4388, 5.6808, 423, windows=(3.866, 5.054, 5.730, 6.043, 6.423)
 )
 ENTROPY = (0.3768, 1.2432, 0.4826)  # least, most, last
-UNIQUE = (2, 5, 2)
 SPEED, RECENT_SPEED, SLOW_FROM = 0.3701, 0.2601, 45_000
 
 

@@ -104,10 +104,8 @@ class Look:
 
     Attributes:
         rank: effective rank of the image, exp of the entropy of its normalised singular values.
-        top_energy: share of the spectrum's energy in its 8 strongest components (mean removed), 0 to 1.
         contrast: standard deviation of the grey values, 0 to 255.
         fine: share of the spectrum's energy in the finest octave of frequencies, 0 to 1.
-        complexity: bytes of the losslessly compressed image per pixel.
         motion: mean absolute difference of neighbouring frames, grey levels; NaN for a single frame.
         plain: share of pixels that are like their neighbours, 0 to 1.
         striped: share of the variance that is one value per row or one per column, 0 to 1.
@@ -116,10 +114,8 @@ class Look:
     """
 
     rank: float
-    top_energy: float
     contrast: float
     fine: float
-    complexity: float
     motion: float = math.nan
     plain: float = 0.0
     striped: float = 0.0

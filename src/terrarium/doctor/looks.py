@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zlib
 from typing import TypeAlias
 
 import numpy as np
@@ -15,7 +14,6 @@ Grey: TypeAlias = NDArray[np.float32]
 
 GRAIN = 1.0  # grey levels of noise that rounding and compression leave in a flat picture
 FLAT_CONTRAST = 1.5  # below this an image shows nothing
-STRONGEST = 8  # components of a spectrum
 LOOKED_AT = 3  # frames of a clip whose structure is measured
 PATCHES = (4, 8, 16, 32)
 
@@ -33,21 +31,20 @@ def look(frames_THW: Grey, seen_THW: NDArray[np.bool_] | None = None) -> Look:
     contrast_N = centred_NHW.std((1, 2))
     measures = (
         effective_rank(centred_NHW),
-        *_spectrum(centred_NHW),
-        _complexity(centred_NHW, contrast_N),
+        _fine(centred_NHW),
         _plain(centred_NHW, contrast_N),
         _striped(centred_NHW),
         _blocky(centred_NHW),
         _repeats(centred_NHW),
     )
     bare_N = contrast_N < FLAT_CONTRAST
-    rank, top, fine, complexity, plain, striped, blocky, repeats = (
+    rank, fine, plain, striped, blocky, repeats = (
         float(np.median(np.where(bare_N, bare, measure)))
-        for measure, bare in zip(measures, (1, 1, 0, 0, 1, 0, 0, 0), strict=True)
+        for measure, bare in zip(measures, (1, 0, 1, 0, 0, 0), strict=True)
     )
     contrast = float(np.median(contrast_N))
     motion = _motion(frames_THW, seen_THW)
-    return Look(rank, top, contrast, fine, complexity, motion, plain, striped, blocky, repeats)
+    return Look(rank, contrast, fine, motion, plain, striped, blocky, repeats)
 
 
 def pair(truth_THW: Grey, model_THW: Grey, seen_THW: NDArray[np.bool_] | None = None) -> Pair:
@@ -83,27 +80,16 @@ def effective_rank(centred_NHW: Grey) -> Grey:
     return np.asarray(np.exp(entropy_N), np.float32)
 
 
-def _spectrum(centred_NHW: Grey) -> tuple[Grey, Grey]:
-    """Shares [N] of the spectrum's energy: in its strongest components, and in its finest octave."""
+def _fine(centred_NHW: Grey) -> Grey:
+    """Share [N] of the spectrum's energy in its finest octave."""
     height, width = centred_NHW.shape[1:]
     window_HW = np.outer(np.hanning(height + 2)[1:-1], np.hanning(width + 2)[1:-1]).astype(np.float32)
     power_NHK = np.abs(np.fft.rfft2(centred_NHW * window_HW)) ** 2
     power_NHK[:, :, 1 : (width + 1) // 2] *= 2  # the half that a real transform leaves out
     power_NHK[:, 0, 0] = 0
     total_N = power_NHK.sum((1, 2)).clip(1e-9)
-    flat_NC = power_NHK.reshape(len(power_NHK), -1)
-    strongest = min(STRONGEST, flat_NC.shape[1])
-    top_N = np.partition(flat_NC, -strongest)[:, -strongest:].sum(1) / total_N
     frequency_HK = np.maximum(np.abs(np.fft.fftfreq(height))[:, None], np.fft.rfftfreq(width))
-    fine_N = power_NHK[:, frequency_HK > 0.25].sum(1) / total_N
-    return np.asarray(top_N, np.float32), np.asarray(fine_N, np.float32)
-
-
-def _complexity(centred_NHW: Grey, contrast_N: Grey) -> Grey:
-    """Bytes of the losslessly compressed image per pixel [N], at one contrast for all."""
-    scale_N = 24 / np.maximum(contrast_N, 2 * FLAT_CONTRAST)
-    levels_NHW = (centred_NHW * scale_N[:, None, None] + 128).clip(0, 255).astype(np.uint8)
-    return np.array([len(zlib.compress(image.tobytes(), 1)) / image.size for image in levels_NHW], np.float32)
+    return np.asarray(power_NHK[:, frequency_HK > 0.25].sum(1) / total_N, np.float32)
 
 
 def _plain(centred_NHW: Grey, contrast_N: Grey) -> Grey:

@@ -102,21 +102,6 @@ def _parts(value: object) -> Iterable[tuple[object, object]]:
     return ()
 
 
-def opaque_names(value: object) -> set[str]:
-    """The classes below a value that are not known."""
-    names: set[str] = set()
-    waiting, seen = [value], {id(value)}
-    while waiting:
-        taken = waiting.pop()
-        if isinstance(taken, Opaque):
-            names.add(taken.name[:LONGEST_KEY])
-        for _, item in _parts(taken):
-            if isinstance(item, dict | list | tuple | Opaque) and id(item) not in seen:
-                seen.add(id(item))
-                waiting.append(item)
-    return names
-
-
 def plain(value: object) -> object:
     """Dicts with text for keys, lists, texts, numbers and None, of bounded size, whatever the value was.
 

@@ -175,10 +175,6 @@ def _ours(given: _Given) -> Layout | None:
     return Layout(found[-1], Kind.RUN, asked=tuple(given.configs), missing=tuple(missing[:MOST_STAGES]))
 
 
-def _older(folders: Iterable[Path], given: _Given) -> list[Missing]:
-    return [Missing(None, "older-run", "not-newest", given.shown(folder)) for folder in folders]
-
-
 def _stages(
     given: _Given, folders: dict[str, Path], older: list[Path], stage: str | None
 ) -> tuple[list[StageFiles], list[tuple[str, Path]]]:

@@ -194,11 +194,6 @@ def _warmup_count(value: Any) -> int | None:
     return 0 if _number(value) == 0 else _count(value)
 
 
-def _share(value: Any) -> float | None:
-    share = _number(value)
-    return share if share is not None and 0 < share < 1 else None
-
-
 def _rate(value: Any) -> float | None:
     rate = _number(value)
     return rate if rate is not None and rate >= 0 else None

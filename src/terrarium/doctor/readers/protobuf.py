@@ -77,8 +77,3 @@ def signed(value: int) -> int:
 def floats(data: bytes) -> tuple[float, ...]:
     """Packed 32-bit floats; one field that is not packed is one of them."""
     return struct.unpack(f"<{len(data) // 4}f", data[: len(data) // 4 * 4])
-
-
-def doubles(data: bytes) -> tuple[float, ...]:
-    """Packed 64-bit floats; one field that is not packed is one of them."""
-    return struct.unpack(f"<{len(data) // 8}d", data[: len(data) // 8 * 8])

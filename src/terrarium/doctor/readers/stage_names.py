@@ -49,12 +49,6 @@ def stage_of(path: Path, top: Path) -> str | None:
     return named
 
 
-def stage_of_columns(columns: Iterable[str]) -> str | None:
-    """The stage that the columns of a history speak of (`latent_actions/loss`), where it is one only."""
-    named = {stage_named(column.rpartition("/")[0]) for column in columns} - {None}
-    return named.pop() if len(named) == 1 else None
-
-
 def in_training_order(names: Iterable[str]) -> list[str]:
     """The three stages first, as they stand on each other; all others as they come."""
     given = list(dict.fromkeys(names))
