@@ -31,9 +31,11 @@ sys.path[:0] = [str(TESTS), str(TESTS / "run")]
 
 from run_samples import commit, make_stage, sample_files  # noqa: E402
 
-from terrarium.run.checkpoint import judge, newest_valid, read_files, recover  # noqa: E402
+from terrarium.run.checkpoint import read_files, recover  # noqa: E402
 from terrarium.run.folder import STAGES, RunFolder, StageFolder  # noqa: E402
 from terrarium.run.sameness import differences  # noqa: E402
+from terrarium.run.survey import newest_valid  # noqa: E402
+from terrarium.run.verify import judge  # noqa: E402
 from tiny_world import as_options, store_footage  # noqa: E402
 
 PATIENCE = 120.0  # seconds that a training of some steps may take

@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 
 from terrarium.data.dataset import Dataset
-from terrarium.run.checkpoint import judge_path
 from terrarium.run.folder import STAGES, RunFolder
 from terrarium.run.sameness import timeless
+from terrarium.run.survey import judge_path
 from tiny_world import as_options
 
 LAUNCHER = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]

@@ -16,8 +16,8 @@ from terrarium.data.dataset import Dataset
 from terrarium.errors import CheckpointError, DataError, RunError
 from terrarium.models.build import load_tokenizer, stage_is_trained, trained_checkpoint
 from terrarium.models.world import World
-from terrarium.run.checkpoint import judge_path
 from terrarium.run.folder import STAGES, RunFolder, StageFolder, read_json, write_json
+from terrarium.run.survey import judge_path
 from terrarium.train.interruption import Interrupted
 from terrarium.train.proof import Proof, prove_probe
 from terrarium.train.stages import Stage

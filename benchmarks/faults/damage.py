@@ -12,7 +12,9 @@ from run_samples import make_run
 
 from faults.fault import Fault, Outcome, dice_of
 from faults.states import FILES, commit, holds, make_stage
-from terrarium.run.checkpoint import judge, judge_path, list_checkpoints, newest_valid, recover
+from terrarium.run.checkpoint import recover
+from terrarium.run.survey import judge_path, list_checkpoints, newest_valid
+from terrarium.run.verify import judge
 
 HOLE = 64 * 2**10
 PARTS = (*FILES, "state.json", "manifest.json")

@@ -14,7 +14,7 @@ from typing import Any
 from faults.fault import Fault, Outcome, dice_of
 from terrarium.doctor.examine import examine
 from terrarium.doctor.readers.gather import gather
-from terrarium.run.checkpoint import judge_path
+from terrarium.run.survey import judge_path
 
 FILES = ("model_state_dict.pt", "optim_state_dict.pt", "state.pt")
 CALLS: tuple[tuple[Callable[..., Any], Callable[[Path], tuple[Any, ...]]], ...] = (

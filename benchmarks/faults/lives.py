@@ -23,7 +23,8 @@ from terrarium import pipeline
 from terrarium.doctor.examine import examine
 from terrarium.doctor.finding import Severity
 from terrarium.doctor.readers.run_folder import read_run
-from terrarium.run.checkpoint import judge, list_checkpoints
+from terrarium.run.survey import list_checkpoints
+from terrarium.run.verify import judge
 from tiny_training import Told, tensor_bytes, timeless
 from tiny_world import store_footage, tiny_config
 

@@ -20,7 +20,8 @@ from faults.training import ward
 from terrarium.doctor.examine import examine
 from terrarium.doctor.readers.run_folder import read_run
 from terrarium.errors import CheckpointError, TrainingError
-from terrarium.run.checkpoint import judge, list_checkpoints
+from terrarium.run.survey import list_checkpoints
+from terrarium.run.verify import judge
 from terrarium.train import state
 from terrarium.train.pictures import Picture
 from terrarium.train.probe import probe_loss

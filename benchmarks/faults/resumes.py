@@ -18,7 +18,7 @@ from faults.training import ward
 from terrarium import pipeline
 from terrarium.cli import main
 from terrarium.errors import CheckpointError
-from terrarium.run.checkpoint import list_checkpoints
+from terrarium.run.survey import list_checkpoints
 from tiny_world import store_footage
 
 CHANGES = (

@@ -16,7 +16,8 @@ from safetensors.numpy import load, save
 from faults.fault import Fault, Outcome, dice_of
 from faults.states import FILES, commit, files_of, holds, make_stage, state_of, weights
 from terrarium.errors import RefusedStateError
-from terrarium.run.checkpoint import commit_checkpoint, newest_valid, recover
+from terrarium.run.checkpoint import commit_checkpoint, recover
+from terrarium.run.survey import newest_valid
 
 Spoil = Callable[[dict[str, bytes], random.Random], tuple[dict[str, bytes], str]]
 

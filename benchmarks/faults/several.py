@@ -16,9 +16,9 @@ from pathlib import Path
 from faults.fault import Fault, Outcome, dice_of
 from faults.lives import STEPS, footage, scratch
 from faults.processes import STAGE, Ended, finish, rows, stage_of, started, training, wait_until
-from terrarium.run.checkpoint import judge
 from terrarium.run.sameness import timeless
 from terrarium.run.survey import newest_valid
+from terrarium.run.verify import judge
 from tiny_training import tensor_bytes
 
 SETTINGS = (

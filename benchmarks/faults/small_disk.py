@@ -26,8 +26,9 @@ from faults.fault import Fault, Outcome, dice_of
 from faults.processes import environment
 from faults.states import commit, files_of, holds, make_stage, weights
 from terrarium.errors import CheckpointError
-from terrarium.run.checkpoint import judge, list_checkpoints, newest_valid
 from terrarium.run.folder import StageFolder
+from terrarium.run.survey import list_checkpoints, newest_valid
+from terrarium.run.verify import judge
 
 SPARE = 2**20  # what `commit_checkpoint` leaves to the file system
 MOUNT = 'mount -t tmpfs -o size="$1" small "$2" && shift 2 && exec "$@"'

@@ -25,10 +25,10 @@ from terrarium.data.dataset import Dataset, Episode
 from terrarium.data.writer import DatasetWriter
 from terrarium.errors import HealthError, RunError
 from terrarium.progress import ConsoleProgress
-from terrarium.run.checkpoint import judge_path
 from terrarium.run.folder import STAGES, RunFolder, read_json, refuse_occupied, write_json
 from terrarium.run.history import read_history
 from terrarium.run.sameness import differences
+from terrarium.run.survey import judge_path
 
 NAME = "smoke.json"
 STEPS = 24  # of each stage: a checkpoint in the middle, and one at the end

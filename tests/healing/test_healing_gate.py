@@ -20,9 +20,9 @@ from terrarium.healing.decisions import Trouble
 from terrarium.healing.gate import BEFORE_TROUBLE
 from terrarium.healing.trial import Plan, Trials
 from terrarium.healing.way_back import before_trouble
-from terrarium.run.checkpoint import list_checkpoints
 from terrarium.run.folder import checkpoint_step
 from terrarium.run.retention import pinned
+from terrarium.run.survey import list_checkpoints
 from terrarium.train.adjustments import Adjustment, Adjustments
 from terrarium.train.interruption import Interrupted, never
 from terrarium.train.loop import train_stage

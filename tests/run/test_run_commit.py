@@ -15,15 +15,10 @@ from run_samples import commit, make_stage, sample_files, sample_state, weights
 from safetensors.numpy import save
 
 from terrarium.errors import CheckpointError
-from terrarium.run.checkpoint import (
-    commit_checkpoint,
-    judge,
-    list_checkpoints,
-    newest_valid,
-    read_files,
-    read_state,
-)
+from terrarium.run.checkpoint import commit_checkpoint, read_files, read_state
 from terrarium.run.folder import StageFolder
+from terrarium.run.survey import list_checkpoints, newest_valid
+from terrarium.run.verify import judge
 
 Usage = namedtuple("Usage", "total used free")
 

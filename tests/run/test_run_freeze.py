@@ -13,11 +13,12 @@ import pytest
 from run_samples import commit, sample_files, sample_state
 
 from terrarium.errors import RunError
-from terrarium.run.checkpoint import commit_checkpoint, list_checkpoints
+from terrarium.run.checkpoint import commit_checkpoint
 from terrarium.run.folder import RunFolder, StageFolder
 from terrarium.run.freeze import STOP, ask_to_stop, forget_stop, freeze, is_asked_to_stop
 from terrarium.run.lock import RunLock, is_held
 from terrarium.run.retention import PINNED, best, pin, pinned, remove_beyond
+from terrarium.run.survey import list_checkpoints
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 HOLDER = """

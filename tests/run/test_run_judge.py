@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from run_forgery import forge, write_manifest
 from run_samples import commit, make_stage
 
-from terrarium.run.checkpoint import judge, newest_valid
 from terrarium.run.disk import dump_json
 from terrarium.run.folder import StageFolder
+from terrarium.run.survey import newest_valid
+from terrarium.run.verify import judge
 
 FILES = ("model.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json", "manifest.json")
 # One checkpoint serves all examples: each puts back what it changed.

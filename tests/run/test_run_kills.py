@@ -15,15 +15,10 @@ import pytest
 from run_samples import commit, make_stage, sample_files
 
 from terrarium.errors import CheckpointError
-from terrarium.run.checkpoint import (
-    judge,
-    judge_path,
-    list_checkpoints,
-    newest_valid,
-    read_files,
-    recover,
-)
+from terrarium.run.checkpoint import read_files, recover
 from terrarium.run.folder import StageFolder
+from terrarium.run.survey import judge_path, list_checkpoints, newest_valid
+from terrarium.run.verify import judge
 
 SAVER = Path(__file__).with_name("run_saver.py")
 

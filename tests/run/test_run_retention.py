@@ -7,14 +7,10 @@ from pathlib import Path
 import pytest
 from run_samples import commit, make_stage, sample_files
 
-from terrarium.run.checkpoint import (
-    judge,
-    list_checkpoints,
-    newest_valid,
-    read_files,
-    recover,
-)
+from terrarium.run.checkpoint import read_files, recover
 from terrarium.run.folder import StageFolder
+from terrarium.run.survey import list_checkpoints, newest_valid
+from terrarium.run.verify import judge
 
 
 @pytest.fixture

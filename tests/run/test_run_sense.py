@@ -11,8 +11,10 @@ from run_forgery import forge, state_bytes, with_nan, without, write_manifest
 from run_samples import commit, make_stage, optimizer_of, weights
 from safetensors.numpy import save
 
-from terrarium.run.checkpoint import judge, newest_valid, recover
+from terrarium.run.checkpoint import recover
 from terrarium.run.folder import StageFolder
+from terrarium.run.survey import newest_valid
+from terrarium.run.verify import judge
 
 
 @pytest.fixture

@@ -14,10 +14,12 @@ from run_samples import make_stage, sample_files, sample_state
 from safetensors.numpy import load, save
 
 from terrarium.errors import RefusedStateError
-from terrarium.run.checkpoint import judge, newest_valid, read_files
+from terrarium.run.checkpoint import read_files
 from terrarium.run.folder import StageFolder
 from terrarium.run.sharded import begin_shards, commit_shards
 from terrarium.run.shards import FILES, join_files, whole_shape
+from terrarium.run.survey import newest_valid
+from terrarium.run.verify import judge
 
 Arrays = dict[str, NDArray[np.generic]]
 

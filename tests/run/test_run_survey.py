@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from run_samples import commit, make_run, make_stage
 
-from terrarium.run.checkpoint import judge_path, newest_valid
 from terrarium.run.folder import StageFolder
+from terrarium.run.survey import judge_path, newest_valid
 
 
 @pytest.fixture

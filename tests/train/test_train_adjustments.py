@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from terrarium.data.dataset import Dataset
 from terrarium.errors import RunError, TrainingError
-from terrarium.run.checkpoint import list_checkpoints
 from terrarium.run.folder import StageFolder
+from terrarium.run.survey import list_checkpoints
 from terrarium.train.adjustments import NAME, Adjustment, Adjustments, set_back
 from terrarium.train.interruption import never
 from terrarium.train.loop import train_stage

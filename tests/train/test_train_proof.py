@@ -9,8 +9,9 @@ import safetensors.torch
 
 from terrarium.data.dataset import Dataset
 from terrarium.errors import TrainingError
-from terrarium.run.checkpoint import commit_checkpoint, list_checkpoints, read_files, read_state
+from terrarium.run.checkpoint import commit_checkpoint, read_files, read_state
 from terrarium.run.folder import STAGES, StageFolder
+from terrarium.run.survey import list_checkpoints
 from terrarium.train.probe import probe_loss
 from terrarium.train.proof import Proof, prove_probe, prove_replay, replay
 from tiny_training import make_folder, make_stage, train

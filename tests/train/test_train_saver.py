@@ -12,8 +12,9 @@ import torch
 
 import terrarium.train.saver as saver_module
 from terrarium.errors import CheckpointError, RefusedStateError
-from terrarium.run.checkpoint import judge, list_checkpoints
 from terrarium.run.folder import StageFolder
+from terrarium.run.survey import list_checkpoints
+from terrarium.run.verify import judge
 from terrarium.train.saver import Saver, Snapshot
 from terrarium.train.state import describe_model
 from tiny_training import make_folder

@@ -15,7 +15,7 @@ import pytest
 
 from terrarium.data.dataset import Dataset
 from terrarium.data.loader import ALL, Rows
-from terrarium.run.checkpoint import list_checkpoints
+from terrarium.run.survey import list_checkpoints
 from terrarium.train.interruption import Interrupted
 from terrarium.train.loop import train_stage
 from terrarium.train.pictures import Picture

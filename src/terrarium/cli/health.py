@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="For a program.")
 def verify(path: Path, level: int, as_json: bool) -> None:
     """Judge a checkpoint, or every one of a run. Exits 0 if whole, 11 if not, 12 if it could not be told."""
-    from terrarium.run.checkpoint import judge_path
+    from terrarium.run.survey import judge_path
 
     judgements = judge_path(path, min(level, 3))
     verdicts = [_verdict(each) for each in judgements]

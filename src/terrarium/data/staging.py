@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from terrarium.errors import DataError
+from terrarium.run import disk
 
 ROOM_TO_SPARE = 16 << 20  # bytes kept free beside the frames: the index, the actions, the file system's own
 
@@ -54,7 +55,7 @@ class StagedFolder:
             self.target.rmdir()  # raises when something was put there meanwhile
         self.path.rename(self.target)
         self._clean_up.detach()
-        sync_folder(self.target.parent)
+        disk.sync_folder(self.target.parent)
         os.close(self._lock)
 
     def discard(self) -> None:
@@ -69,15 +70,6 @@ def _remove(path: Path, lock: int, new_parents: Sequence[Path]) -> None:
     with contextlib.suppress(OSError):  # a parent that holds something else by now stays
         for parent in new_parents:
             parent.rmdir()
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def check_room(folder: Path, needed: int) -> None:

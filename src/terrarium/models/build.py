@@ -13,8 +13,9 @@ from terrarium.errors import CheckpointError, RunError
 from terrarium.models.dynamics import Dynamics
 from terrarium.models.latent_actions import LatentActions
 from terrarium.models.tokenizer import STRIDE, VideoTokenizer
-from terrarium.run.checkpoint import newest_valid, read_files
+from terrarium.run.checkpoint import read_files
 from terrarium.run.folder import RunFolder, StageFolder, read_json
+from terrarium.run.survey import newest_valid
 
 Model = TypeVar("Model", bound=nn.Module)
 

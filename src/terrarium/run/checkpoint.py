@@ -13,18 +13,25 @@ Only the holder of the run's lock saves, one checkpoint at a time.
 from __future__ import annotations
 
 import hashlib
-import logging
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from terrarium.errors import CheckpointError, RefusedStateError
+from terrarium.errors import CheckpointError
 from terrarium.run import disk
+from terrarium.run.commit import (
+    check_space,
+    complete,
+    full_state,
+    place_for_refused,
+    refusal,
+    settle,
+    unsaved,
+)
+from terrarium.run.flaw import Flaw
 from terrarium.run.folder import StageFolder, parse_checkpoint_name
 from terrarium.run.manifest import (
-    FORMAT,
     MANIFEST,
     STATE,
     Entry,
@@ -34,33 +41,20 @@ from terrarium.run.manifest import (
     parse_manifest,
     read_manifest,
 )
-from terrarium.run.retention import hidden_name, retain, tidy, write_latest
+from terrarium.run.retention import hidden_name, tidy, write_latest
+from terrarium.run.sense import check_contents
 from terrarium.run.shards import join_files
-from terrarium.run.survey import judge_path, list_checkpoints, newest_valid
+from terrarium.run.survey import newest_valid
 from terrarium.run.tensors import Tensors, examine
-from terrarium.run.verify import Flaw, Judgement, check_contents, judge
-
-__all__ = [
-    "Judgement",
-    "commit_checkpoint",
-    "judge",
-    "judge_path",
-    "list_checkpoints",
-    "newest_valid",
-    "read_files",
-    "read_state",
-    "recover",
-]
-
-_SPARE_BYTES = 2**20  # what the file system itself needs for a few new files
-_log = logging.getLogger(__name__)
+from terrarium.run.verify import Judgement, judge
 
 
 class _Draft(NamedTuple):
-    """A checkpoint that was found fit to be written: its files, the manifest last, and what that says."""
+    """A checkpoint that was found fit to be written: its files, and the manifest, parsed and as bytes."""
 
     blobs: dict[str, bytes]
     manifest: Manifest
+    manifest_bytes: bytes
 
 
 def commit_checkpoint(
@@ -100,26 +94,12 @@ def commit_checkpoint(
         stage.checkpoints_path.mkdir(parents=True, exist_ok=True)
         tidy(stage)
         if not _is_saved(final, draft.manifest):
-            check_space(stage, step, sum(map(len, draft.blobs.values())))
-            _write(stage, final, draft.blobs)
+            check_space(stage, step, sum(map(len, (*draft.blobs.values(), draft.manifest_bytes))))
+            _write(stage, final, draft)
     except OSError as error:
-        raise CheckpointError(
-            f"the checkpoint of step {step} can't be saved in {stage.checkpoints_path}: {disk.why(error)}",
-            "Earlier checkpoints are untouched; mend the disk or free some space, then resume",
-        ) from error
+        raise unsaved(stage, step, error) from error
     settle(stage, final, keep)
     return final
-
-
-def settle(stage: StageFolder, final: Path, keep: int) -> None:
-    """What comes after a checkpoint counts: `latest` and retention."""
-    try:
-        write_latest(stage, final)
-        disk.failpoint("commit:latest")
-        retain(stage, final, keep)
-        tidy(stage)
-    except OSError as error:  # it counts already, and the next commit tries again
-        _log.warning("after saving %s: %s", final.name, error)
 
 
 def recover(stage: StageFolder) -> tuple[Path | None, list[Judgement]]:
@@ -182,21 +162,15 @@ def _draft(stage: StageFolder, step: int, files: Mapping[str, bytes], state: Map
         content = build_manifest(
             kind=stage.name, step=step, run_id=stage.run_id, files=entries, tensors=tables
         )
-        return _Draft({**blobs, MANIFEST: content}, parse_manifest(content))
+        return _Draft(blobs, parse_manifest(content), content)
     except (Flaw, ValueError, TypeError) as flaw:
-        aside = _put_aside(stage, step, files)
-        raise RefusedStateError(
-            f"the checkpoint of step {step} of {stage.name} is refused: {flaw}",
-            f"Earlier checkpoints are untouched{f'; the refused state lies in {aside}' if aside else ''}",
-        ) from flaw
+        raise refusal(stage, step, flaw, _put_aside(stage, step, files)) from flaw
 
 
 def _put_aside(stage: StageFolder, step: int, files: Mapping[str, bytes]) -> Path | None:
-    """Keep what was refused for whoever looks for the reason; without a manifest it never counts."""
-    aside = hidden_name(stage.checkpoint_path(step), "refused")
+    """Keep what was refused; None where that can't be written either."""
+    aside = place_for_refused(stage, step)
     try:
-        for old in stage.checkpoints_path.glob(".refused-*"):
-            shutil.rmtree(old)
         aside.mkdir(parents=True)
         for name, blob in files.items():
             (aside / check_file_name(name)).write_bytes(blob)
@@ -213,23 +187,6 @@ def _examine(name: str, blob: bytes) -> Tensors:
         raise Flaw(f"{name} {error}") from error
 
 
-def full_state(stage: StageFolder, step: int, state: Mapping[str, object]) -> dict[str, object]:
-    """What goes to `state.json`.
-
-    Raises:
-        CheckpointError: it says something else than the checkpoint is, or can't be JSON.
-    """
-    own = {"format": FORMAT, "kind": stage.name, "step": step, "run_id": stage.run_id}
-    for key, value in state.items():
-        if key in own and value != own[key]:
-            raise CheckpointError(f"the state says {key} {value!r}, the checkpoint is of {own[key]!r}")
-        try:
-            disk.dump_json(value)
-        except (ValueError, TypeError) as error:
-            raise CheckpointError(f"the key {key!r} of the state can't be saved: {error}") from error
-    return {**own, **state}
-
-
 def _is_saved(final: Path, manifest: Manifest) -> bool:
     try:
         same = read_manifest(final).files == manifest.files
@@ -238,63 +195,16 @@ def _is_saved(final: Path, manifest: Manifest) -> bool:
     return same and judge(final, run_id=manifest.run_id, kind=manifest.kind).whole
 
 
-def check_space(stage: StageFolder, step: int, size: int) -> None:
-    """Refuse to begin what there is no room for.
-
-    Raises:
-        CheckpointError: less is free than so many bytes and what the file system itself needs.
-    """
-    needed = size + _SPARE_BYTES
-    free = shutil.disk_usage(stage.checkpoints_path).free
-    if free < needed:
-        raise CheckpointError(
-            f"the checkpoint of step {step} needs {needed:,} bytes, "
-            f"and {free:,} are free in {stage.checkpoints_path}",
-            "Earlier checkpoints are untouched; free some space, then resume",
-        )
-
-
-def _write(stage: StageFolder, final: Path, blobs: Mapping[str, bytes]) -> None:
+def _write(stage: StageFolder, final: Path, draft: _Draft) -> None:
     staging = hidden_name(final, "staging")
     try:
         staging.mkdir()
-        for name, blob in blobs.items():
-            if name == MANIFEST:
-                disk.failpoint("commit:files")
+        for name, blob in draft.blobs.items():
             disk.write_durably(staging / name, blob)
-        disk.sync_folder(staging)
-        disk.failpoint("commit:staged")
-        read_back = judge(staging, level=1)
-        if not read_back.whole:
-            raise CheckpointError(
-                f"the disk gives back other bytes than it was given for {final.name}: {read_back.reason}",
-                "Earlier checkpoints are untouched; save to another disk",
-            )
-        publish(stage, staging, final)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
-
-
-def publish(stage: StageFolder, staging: Path, final: Path) -> None:
-    """Rename to the final name, moving aside what has it; after a kill in between, `tidy` moves that back.
-
-    Raises:
-        OSError: the disk can't be written.
-    """
-    aside = None
-    if os.path.lexists(final):
-        foreign = judge(final, level=0, run_id=stage.run_id).foreign
-        aside = final.rename(hidden_name(final, "foreign" if foreign else "replaced"))
-        disk.failpoint("commit:aside")
-    try:
-        staging.rename(final)
-    except OSError:
-        if aside:
-            aside.rename(final)
-        raise
-    disk.sync_folder(final.parent)
-    disk.failpoint("commit:renamed")
+    complete(stage, staging, final, draft.manifest_bytes)
 
 
 def _read_manifest(path: Path) -> Manifest:

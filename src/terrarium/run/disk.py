@@ -47,7 +47,20 @@ def sync_folder(path: Path) -> None:
     Raises:
         OSError: the disk can't be written.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def sync_file(path: Path) -> None:
+    """Make what somebody else wrote to a file survive a power cut.
+
+    Raises:
+        OSError: it is missing, or the disk can't be written.
+    """
+    _sync(path, os.O_RDONLY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags)
     try:
         os.fsync(descriptor)
     finally:

@@ -6,19 +6,26 @@ all files, the manifest last, one rename. But files are examined after they were
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from terrarium.errors import CheckpointError, RefusedStateError
 from terrarium.run import disk
-from terrarium.run.checkpoint import check_space, full_state, publish, settle
+from terrarium.run.commit import (
+    check_space,
+    complete,
+    full_state,
+    place_for_refused,
+    refusal,
+    settle,
+    unsaved,
+)
+from terrarium.run.flaw import Flaw
 from terrarium.run.folder import StageFolder
-from terrarium.run.manifest import MANIFEST, STATE, Entry, build_manifest, check_file_name
+from terrarium.run.manifest import STATE, Entry, build_manifest, check_file_name
 from terrarium.run.retention import hidden_name, tidy
+from terrarium.run.sense import check_contents
 from terrarium.run.tensors import Tensors, examine
-from terrarium.run.verify import Flaw, check_contents, judge
 
 
 def begin_shards(stage: StageFolder, step: int, size: int) -> Path:
@@ -35,7 +42,7 @@ def begin_shards(stage: StageFolder, step: int, size: int) -> Path:
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir()
     except OSError as error:
-        raise _unsaved(stage, step, error) from error
+        raise unsaved(stage, step, error) from error
     return staging
 
 
@@ -60,13 +67,10 @@ def commit_shards(
         entries, tensors = _examine_all(staging)
         check_contents(tensors, whole_state)
     except (Flaw, ValueError) as flaw:
-        aside = _put_aside(stage, step, staging)
-        raise RefusedStateError(
-            f"the checkpoint of step {step} of {stage.name} is refused: {flaw}",
-            f"Earlier checkpoints are untouched; the refused state lies in {aside}",
-        ) from flaw
+        aside = staging.rename(place_for_refused(stage, step))
+        raise refusal(stage, step, flaw, aside) from flaw
     except OSError as error:
-        raise _unsaved(stage, step, error) from error
+        raise unsaved(stage, step, error) from error
     content = disk.dump_json(whole_state)
     manifest = build_manifest(
         kind=stage.name,
@@ -78,14 +82,9 @@ def commit_shards(
     final = stage.checkpoint_path(step)
     try:
         disk.write_durably(staging / STATE, content)
-        disk.write_durably(staging / MANIFEST, manifest)
-        disk.sync_folder(staging)
-        read_back = judge(staging, level=1)
-        if not read_back.whole:
-            raise CheckpointError(f"the disk gives back other bytes for {final.name}: {read_back.reason}")
-        publish(stage, staging, final)
+        complete(stage, staging, final, manifest)
     except OSError as error:
-        raise _unsaved(stage, step, error) from error
+        raise unsaved(stage, step, error) from error
     settle(stage, final, keep)
     return final
 
@@ -96,22 +95,5 @@ def _examine_all(staging: Path) -> tuple[dict[str, Entry], dict[str, Tensors]]:
     for path in sorted(staging.iterdir()):
         content = path.read_bytes()
         entries[check_file_name(path.name)], tensors[path.name] = Entry.of(content), examine(content)
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        disk.sync_file(path)
     return entries, tensors
-
-
-def _put_aside(stage: StageFolder, step: int, staging: Path) -> Path:
-    for old in stage.checkpoints_path.glob(".refused-*"):
-        shutil.rmtree(old, ignore_errors=True)
-    return staging.rename(hidden_name(stage.checkpoint_path(step), "refused"))
-
-
-def _unsaved(stage: StageFolder, step: int, error: OSError) -> CheckpointError:
-    return CheckpointError(
-        f"the checkpoint of step {step} can't be saved in {stage.checkpoints_path}: {disk.why(error)}",
-        "Earlier checkpoints are untouched; mend the disk or free some space, then resume",
-    )

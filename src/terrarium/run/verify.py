@@ -17,21 +17,20 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from terrarium.run import disk
+from terrarium.run.flaw import UNREADABLE, Flaw, unread
 from terrarium.run.folder import parse_checkpoint_name
-from terrarium.run.manifest import EMA, MANIFEST, MODEL, OPTIMIZER, STATE, Entry, Manifest, read_manifest
-from terrarium.run.shards import join_tables
-from terrarium.run.tensors import Table, Tensors, examine, parse_table
+from terrarium.run.manifest import MANIFEST, MODEL, STATE, Entry, Manifest, read_manifest
+from terrarium.run.sense import check_contents, compare
+from terrarium.run.tensors import Tensors, examine
 
 TOP_LEVEL = 3
-OPTIMIZER_SLOTS = ("exp_avg", "exp_avg_sq", "step")
 _CHUNK_BYTES = 2**20
-_UNREADABLE = (OSError, ValueError, MemoryError, RecursionError)
 
 
 @dataclass(frozen=True)
@@ -67,14 +66,6 @@ class Judgement:
     weights_whole: bool = False
     fallback: Path | None = None
     flaw: str = ""
-
-
-class Flaw(Exception):  # noqa: N818 - no error of this program: what it found out about a file
-    """What is wrong with a checkpoint: in words, and as a code (see `Judgement.flaw`)."""
-
-    def __init__(self, words: str, code: str = "damaged") -> None:
-        super().__init__(words)
-        self.code = code
 
 
 def judge(
@@ -117,52 +108,21 @@ def judge(
     )
 
 
-def check_contents(tensors: Mapping[str, Tensors], state: Mapping[str, object]) -> None:
-    """The part of L3 that concerns tensors and `state.json`, for a checkpoint on its way to the disk or back.
-
-    Args:
-        tensors: what `examine` found, by file name.
-        state: holds `parameters`, the names, types and shapes of the live model, and `trained`, the names
-            of those that the optimizer moves.
-
-    Raises:
-        Flaw: something is empty, not finite, missing, or of another shape.
-    """
-    try:
-        tensors = join_tables(tensors)
-    except ValueError as error:
-        raise Flaw(f"the shards {error}") from error
-    for name, found in tensors.items():
-        if found.non_finite:
-            raise Flaw(f"{name} holds values that are not finite, in {_some(found.non_finite)}", "not-finite")
-    if MODEL not in tensors or not tensors[MODEL].elements:
-        raise Flaw(f"{MODEL} is empty: it holds no tensors, 0 keys", "empty")
-    try:
-        parameters = parse_table(state.get("parameters"))
-    except ValueError as error:
-        raise Flaw(f"the key 'parameters' of {STATE} {error}") from error
-    _compare(tensors[MODEL].table, parameters, f"{MODEL} against the parameters in {STATE}")
-    if EMA in tensors:
-        _compare(_shapes(tensors[EMA].table), _shapes(parameters), f"{EMA} against the model")
-    optimizer = tensors[OPTIMIZER].table if OPTIMIZER in tensors else {}
-    _check_optimizer(optimizer, parameters, state.get("trained"))
-
-
 def _open_manifest(folder: Path) -> Manifest:
     try:
         if not stat.S_ISDIR(folder.stat().st_mode):
             raise Flaw("is not a folder", "incomplete")
     except (FileNotFoundError, NotADirectoryError):
         raise Flaw("does not exist", "incomplete") from None
-    except _UNREADABLE as error:
-        raise _unread("the folder", error) from error
+    except UNREADABLE as error:
+        raise unread("the folder", error) from error
     try:
         return read_manifest(folder)
     except FileNotFoundError:
         words = f"has no {MANIFEST}: it was never completed, or another program wrote it"
         raise Flaw(words, "incomplete") from None
-    except _UNREADABLE as error:
-        raise _unread(MANIFEST, error) from error
+    except UNREADABLE as error:
+        raise unread(MANIFEST, error) from error
 
 
 def _check_owner(manifest: Manifest, run_id: str | None, kind: str | None) -> None:
@@ -199,8 +159,8 @@ def _check_size(path: Path, entry: Entry) -> None:
         descriptor = disk.open_regular(path)
     except FileNotFoundError:
         raise Flaw(f"{path.name} is missing", "incomplete") from None
-    except _UNREADABLE as error:
-        raise _unread(path.name, error) from error
+    except UNREADABLE as error:
+        raise unread(path.name, error) from error
     try:
         size = os.fstat(descriptor).st_size
     finally:
@@ -215,8 +175,8 @@ def _check_hash(path: Path, entry: Entry) -> None:
         with os.fdopen(disk.open_regular(path), "rb") as file:
             for _ in range(0, entry.size, _CHUNK_BYTES):  # and no further, should it grow meanwhile
                 digest.update(file.read(_CHUNK_BYTES))
-    except _UNREADABLE as error:
-        raise _unread(path.name, error) from error
+    except UNREADABLE as error:
+        raise unread(path.name, error) from error
     if digest.hexdigest() != entry.sha256:
         raise Flaw(f"{path.name} does not match its sha256: it was changed after saving")
 
@@ -224,8 +184,8 @@ def _check_hash(path: Path, entry: Entry) -> None:
 def _load_state(folder: Path, manifest: Manifest) -> dict[str, object]:
     try:
         state = disk.parse_json(disk.read_bounded(folder / STATE, manifest.files[STATE].size))
-    except _UNREADABLE as error:
-        raise _unread(STATE, error) from error
+    except UNREADABLE as error:
+        raise unread(STATE, error) from error
     if not isinstance(state, dict):
         raise Flaw(f"{STATE} is not a JSON object")
     return state
@@ -234,9 +194,9 @@ def _load_state(folder: Path, manifest: Manifest) -> dict[str, object]:
 def _load_tensors(folder: Path, manifest: Manifest, name: str) -> Tensors:
     try:
         tensors = examine(disk.read_bounded(folder / name, manifest.files[name].size))
-    except _UNREADABLE as error:
-        raise _unread(name, error) from error
-    _compare(tensors.table, manifest.tensors.get(name, {}), f"{name} against {MANIFEST}")
+    except UNREADABLE as error:
+        raise unread(name, error) from error
+    compare(tensors.table, manifest.tensors.get(name, {}), f"{name} against {MANIFEST}")
     return tensors
 
 
@@ -260,51 +220,3 @@ def _check_identity(named: tuple[str, int] | None, manifest: Manifest, state: Ma
         name = "{}_step_{}".format(*named)
         words = f"the folder's name is {name!r}, {MANIFEST} says {manifest.kind} step {manifest.step}"
         raise Flaw(words, "wrong-step")
-
-
-def _check_optimizer(optimizer: Table, parameters: Table, trained: object) -> None:
-    if not isinstance(trained, list | tuple) or not all(isinstance(name, str) for name in trained):
-        raise Flaw(f"the key 'trained' of {STATE} is no list of parameter names")
-    if unknown := set(trained) - set(parameters):
-        raise Flaw(f"{STATE} calls trained what the model has not: {_some(unknown)}")
-    needed = {f"{name}/{slot}": (name, slot) for name in trained for slot in OPTIMIZER_SLOTS}
-    if missing := set(needed) - set(optimizer):
-        raise Flaw(f"{OPTIMIZER} has no state for {_some(missing)}", "incomplete")
-    if strays := [key for key in optimizer if key.rpartition("/")[0] not in parameters]:
-        raise Flaw(f"{OPTIMIZER} holds state of what the model has not: {_some(strays)}")
-    for key, (name, slot) in needed.items():
-        shape = optimizer[key][1]
-        if shape not in (((), (1,)) if slot == "step" else (parameters[name][1],)):
-            raise Flaw(f"{OPTIMIZER} holds {disk.shown(key)} of shape {list(shape)}")
-
-
-def _compare(found: Mapping[str, object], expected: Mapping[str, object], what: str) -> None:
-    for verb, names in (("lacks", set(expected) - set(found)), ("has too many", set(found) - set(expected))):
-        if names:
-            raise Flaw(f"{what}: {verb} {_some(names)}")
-    if differing := [name for name in expected if found[name] != expected[name]]:
-        name = sorted(differing)[0]
-        raise Flaw(
-            f"{what}: {_some(differing)} differs; "
-            f"{disk.shown(name)} is {disk.shown(found[name])}, not {disk.shown(expected[name])}"
-        )
-
-
-def _shapes(table: Table) -> dict[str, tuple[int, ...]]:
-    return {name: shape for name, (_, shape) in table.items()}
-
-
-def _some(names: Iterable[str]) -> str:
-    """The first few names, and how many more there are."""
-    ordered = sorted(names)
-    more = f" and {len(ordered) - 5} more" if len(ordered) > 5 else ""
-    return ", ".join(disk.shown(name) for name in ordered[:5]) + more
-
-
-def _unread(name: str, error: BaseException) -> Flaw:
-    """What is wrong with a file that could not be read: nothing that we know of where we may not read it."""
-    if isinstance(error, OSError):
-        code = "unreadable" if isinstance(error, PermissionError) else "damaged"
-        return Flaw(f"{name} can't be read: {disk.why(error)}", code)
-    words = str(error) or f"can't be read: {type(error).__name__}"
-    return Flaw(f"{name} {words}")

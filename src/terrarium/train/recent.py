@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections import deque
 from collections.abc import Collection
 from dataclasses import replace
@@ -69,7 +68,6 @@ def save_recent(
 def _sync_history(folder: StageFolder) -> None:
     """Rows reach the disk before the checkpoint that stands on them."""
     try:
-        with folder.history_path.open("rb") as file:
-            os.fsync(file.fileno())
+        disk.sync_file(folder.history_path)
     except OSError as error:
         raise CheckpointError(f"{folder.history_path} can't be written: {disk.why(error)}") from error

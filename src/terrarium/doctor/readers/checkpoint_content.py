@@ -25,7 +25,7 @@ from terrarium.doctor.readers.inert_objects import Opaque
 from terrarium.doctor.readers.safetensors_file import read_safetensors
 from terrarium.doctor.readers.tensor_bytes import SeenTensor
 from terrarium.doctor.readers.torch_file import Contents, read_torch
-from terrarium.run.verify import Flaw
+from terrarium.run.flaw import Flaw
 
 STEP_KEYS = ("step", "global_step", "iteration", "iter", "n_updates", "num_updates", "update", "train_step")
 WEIGHT_KEYS = re.compile(

@@ -12,7 +12,7 @@ from terrarium.doctor.json_files import why
 from terrarium.doctor.readers.checkpoint_content import Reading, read_unit
 from terrarium.doctor.readers.checkpoint_units import Unit, expected_files, find_units, marks
 from terrarium.doctor.readers.tree import SAVED
-from terrarium.run.checkpoint import judge
+from terrarium.run.verify import judge
 
 CHECKPOINTS = "checkpoints"
 DEEP_LEVEL, QUICK_LEVEL = 3, 0

@@ -17,8 +17,8 @@ from terrarium.doctor.readers.inert_pickle import MOST_BYTES, unpickle
 from terrarium.doctor.readers.tensor_bytes import SeenTensor
 from terrarium.doctor.readers.tensor_places import sizes_of
 from terrarium.doctor.readers.torch_file import ZIP_MAGIC, Contents, read_torch
+from terrarium.run.flaw import Flaw
 from terrarium.run.tensors import dtype_name
-from terrarium.run.verify import Flaw
 
 METADATA = ".metadata"
 MOST_BLOBS = 20_000

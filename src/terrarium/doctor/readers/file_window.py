@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from terrarium.run import disk
-from terrarium.run.verify import Flaw
+from terrarium.run.flaw import Flaw
 
 CHUNK_BYTES = 2**20
 LARGEST_READ = 8 * 2**20

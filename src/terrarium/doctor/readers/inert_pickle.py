@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 
 from terrarium.doctor.readers.inert_globals import call, is_dangerous, persistent, set_state
 from terrarium.doctor.readers.inert_objects import Global, Opaque
-from terrarium.run.verify import Flaw
+from terrarium.run.flaw import Flaw
 
 MOST_BYTES = 32 * 2**20
 """A pickle holds names and shapes, not weights: 100,000 tensors fit into this."""

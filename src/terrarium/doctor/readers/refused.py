@@ -12,9 +12,9 @@ from terrarium.doctor.readers.checkpoint_units import MOST_ENTRIES, Unit, folder
 from terrarium.doctor.readers.checkpoints import CHECKPOINTS
 from terrarium.doctor.readers.file_window import open_window
 from terrarium.doctor.readers.safetensors_file import read_safetensors
+from terrarium.run.flaw import Flaw
 from terrarium.run.folder import parse_checkpoint_name
 from terrarium.run.manifest import SHARD
-from terrarium.run.verify import Flaw
 
 MOST_DEEP_BYTES = 2**28
 """What is larger is judged by its tables, which tell an empty one too."""

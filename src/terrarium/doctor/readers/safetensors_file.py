@@ -14,7 +14,7 @@ from terrarium.doctor.readers.file_window import Window
 from terrarium.doctor.readers.tensor_bytes import ITEM_BYTES, Place, SeenTensor, look
 from terrarium.doctor.readers.tensor_places import sizes_of
 from terrarium.doctor.readers.torch_file import Contents
-from terrarium.run.verify import Flaw
+from terrarium.run.flaw import Flaw
 
 LARGEST_HEADER = 8 * 2**20
 _LENGTH_BYTES = 8

@@ -8,8 +8,8 @@ import numpy as np
 
 from terrarium.doctor.readers.inert_objects import Array, ArrayType, Storage, Tensor, find_tensors
 from terrarium.doctor.readers.tensor_bytes import ITEM_BYTES, Place, SeenTensor, count_not_finite
+from terrarium.run.flaw import Flaw
 from terrarium.run.tensors import dtype_name
-from terrarium.run.verify import Flaw
 
 MOST_DIMENSIONS = 64
 LARGEST_SIZE = 2**48

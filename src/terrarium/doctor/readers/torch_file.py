@@ -12,7 +12,7 @@ from terrarium.doctor.readers.inert_pickle import MOST_BYTES, Unpickled, unpickl
 from terrarium.doctor.readers.tensor_bytes import Place, SeenTensor, look
 from terrarium.doctor.readers.tensor_places import Stored, place_tensors
 from terrarium.run.disk import shown
-from terrarium.run.verify import Flaw
+from terrarium.run.flaw import Flaw
 
 ZIP_MAGIC, ZIP_END = b"PK\x03\x04", b"PK\x05\x06"
 _ZIP_END_BYTES = 22
