@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ settings.load_profile("terrarium")
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from terrarium.data.dataset import Dataset
     from terrarium.run.folder import RunFolder
@@ -37,6 +39,14 @@ def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
+@pytest.fixture
+def no_reports(quick_disk: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training that writes no report: those are the doctor's to test."""
+    from terrarium import pipeline
+
+    monkeypatch.setattr(pipeline, "write_report", lambda _path: None)
+
+
 @pytest.fixture(scope="session")
 def footage(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """Moving squares of 32x32, with true actions."""
@@ -53,3 +63,11 @@ def trained(footage: Dataset, tmp_path_factory: pytest.TempPathFactory) -> RunFo
     from tiny_world import tiny_config
 
     return train(tmp_path_factory.mktemp("trained") / "run", footage.path, tiny_config(), Told())
+
+
+@pytest.fixture
+def copied(trained: RunFolder, tmp_path: Path) -> RunFolder:
+    """The trained run, to be changed."""
+    from terrarium.run.folder import RunFolder
+
+    return RunFolder.open(shutil.copytree(trained.path, tmp_path / "copied"))

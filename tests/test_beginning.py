@@ -15,16 +15,7 @@ from terrarium.run.folder import RunFolder
 from tiny_training import Crash, Told, crash_after
 from tiny_world import store_footage, tiny_config
 
-
-@pytest.fixture(autouse=True)
-def _quick(quick_disk: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "write_report", lambda _path: None)
-
-
-@pytest.fixture
-def copied(trained: RunFolder, tmp_path: Path) -> RunFolder:
-    """The trained run, to be changed."""
-    return RunFolder.open(shutil.copytree(trained.path, tmp_path / "copied"))
+pytestmark = pytest.mark.usefixtures("no_reports")
 
 
 def test_a_run_says_what_it_was_asked_and_where(trained: RunFolder, footage: Dataset) -> None:

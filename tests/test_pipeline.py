@@ -34,16 +34,7 @@ from tiny_training import (
 )
 from tiny_world import tiny_config
 
-
-@pytest.fixture(autouse=True)
-def _quick(quick_disk: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "write_report", lambda _path: None)
-
-
-@pytest.fixture
-def copied(trained: RunFolder, tmp_path: Path) -> RunFolder:
-    """The trained run, to be changed."""
-    return RunFolder.open(shutil.copytree(trained.path, tmp_path / "copied"))
+pytestmark = pytest.mark.usefixtures("no_reports")
 
 
 def facts_of(path: Path) -> dict[str, object]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from terrarium.config import Config, override
-from terrarium.data.dataset import Dataset
+from terrarium.data.dataset import Dataset, Episode
 from terrarium.data.writer import DatasetWriter
 from terrarium.presets import preset
 
@@ -93,3 +93,13 @@ def store_footage(
         for seed in range(episodes):
             writer.add_episode(*moving_square(frames, seed, size), source=f"square {seed}")
     return Dataset.open(path)
+
+
+def numbered_episodes(*lengths: int) -> list[Episode]:
+    """Episodes whose frames say where they are from."""
+    made = []
+    for index, frames in enumerate(lengths):
+        frames_THWC = np.zeros((frames, 1, 1, 3), np.uint8)
+        frames_THWC[..., 0], frames_THWC[..., 1] = index, np.arange(frames)[:, None, None]
+        made.append(Episode(frames_THWC, "numbers", index))
+    return made

@@ -14,12 +14,11 @@ import sys
 from pathlib import Path
 
 from faults.fault import Fault, Outcome, dice_of
-from faults.lives import STEPS, footage, scratch
-from faults.processes import STAGE, Ended, finish, rows, stage_of, started, training, wait_until
+from faults.lives import STEPS, became, footage, scratch
+from faults.processes import Ended, finish, rows, stage_of, started, training, wait_until
 from terrarium.run.sameness import timeless
 from terrarium.run.survey import newest_valid
 from terrarium.run.verify import judge
-from tiny_training import tensor_bytes
 
 SETTINGS = (
     f"steps={STEPS}",
@@ -67,13 +66,7 @@ def undisturbed(seed: int) -> Path:
 
 def is_undisturbed(run: Path, seed: int) -> bool:
     """Whether it became what the undisturbed one is."""
-    mine, other = stage_of(run), stage_of(undisturbed(seed))
-    last = f"{STAGE}_step_{STEPS}/"
-    one, two = (
-        {name: blob for name, blob in tensor_bytes(stage).items() if name.startswith(last)}
-        for stage in (mine, other)
-    )
-    return timeless(mine) == timeless(other) and bool(one) and one == two
+    return became(run, undisturbed(seed))
 
 
 def codes(run: Path) -> list[str]:

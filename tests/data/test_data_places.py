@@ -10,19 +10,10 @@ from hypothesis import strategies as st
 
 from terrarium.data.dataset import Episode
 from terrarium.data.places import Place, chunks, evenly, mean_frame, read, spread_places
+from tiny_world import numbered_episodes
 
 QUICK = settings(max_examples=50, deadline=None)
 Lengths = st.lists(st.integers(1, 40), min_size=1, max_size=12)
-
-
-def episodes(*lengths: int) -> list[Episode]:
-    """Episodes whose frames say where they are from."""
-    made = []
-    for index, frames in enumerate(lengths):
-        frames_THWC = np.zeros((frames, 1, 1, 3), np.uint8)
-        frames_THWC[..., 0], frames_THWC[..., 1] = index, np.arange(frames)[:, None, None]
-        made.append(Episode(frames_THWC, "numbers", index))
-    return made
 
 
 @QUICK
@@ -40,7 +31,7 @@ def test_evenly_spaced_numbers_are_distinct_and_in_range(total: int, count: int)
 def test_places_lie_within_their_episodes_and_are_distinct(
     lengths: list[int], frames: int, count: int
 ) -> None:
-    places = spread_places(episodes(*lengths), frames, count)
+    places = spread_places(numbered_episodes(*lengths), frames, count)
     there = sum(max(0, length - frames + 1) for length in lengths)
     assert len(places) == min(count, there)
     assert len({(place.episode.index, place.start) for place in places}) == len(places)
@@ -48,19 +39,19 @@ def test_places_lie_within_their_episodes_and_are_distinct(
 
 
 def test_frames_read_are_those_named() -> None:
-    first, second = episodes(10, 10)
+    first, second = numbered_episodes(10, 10)
     frames = read([Place(first, 2, 3), Place(second, 7, 3)])
     assert frames[..., 0, 0, 0].tolist() == [[0, 0, 0], [1, 1, 1]]
     assert frames[..., 0, 0, 1].tolist() == [[2, 3, 4], [7, 8, 9]]
 
 
 def test_chunks_are_the_whole_in_order() -> None:
-    places = spread_places(episodes(300), 1, 300)
+    places = spread_places(numbered_episodes(300), 1, 300)
     assert np.concatenate(list(chunks(places)))[:, 0, 0, 0, 1].tolist() == [t % 256 for t in range(300)]
 
 
 def test_the_mean_frame_is_the_mean_of_all_where_there_are_few() -> None:
-    some = episodes(3, 8)
+    some = numbered_episodes(3, 8)
     assert mean_frame(some)[0, 0].tolist() == [round(8 / 11), round((3 + 28) / 11), 0]
 
 

@@ -5,28 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 from evaluation_samples import play_square, store_squares
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from terrarium.data.dataset import Episode
 from terrarium.data.places import spread_places
 from terrarium.evaluate.footage import batches, first_actions, spread_clips
+from tiny_world import numbered_episodes
 
 QUICK = settings(max_examples=50, deadline=None)
 Lengths = st.lists(st.integers(1, 40), min_size=1, max_size=12)
-
-
-def episodes(*lengths: int) -> list[Episode]:
-    """Episodes whose frames say where they are from."""
-    made = []
-    for index, frames in enumerate(lengths):
-        frames_THWC = np.zeros((frames, 1, 1, 3), np.uint8)
-        frames_THWC[..., 0], frames_THWC[..., 1] = index, np.arange(frames)[:, None, None]
-        made.append(Episode(frames_THWC, "numbers", index))
-    return made
 
 
 @QUICK
@@ -34,7 +23,7 @@ def episodes(*lengths: int) -> list[Episode]:
 def test_clips_fit_and_their_dreamed_parts_never_overlap(
     lengths: list[int], context: int, horizon: int, count: int
 ) -> None:
-    clips = spread_clips(episodes(*lengths), context, horizon, count)
+    clips = spread_clips(numbered_episodes(*lengths), context, horizon, count)
     dreamed = [
         (clip.episode.index, clip.start + clip.context + step) for clip in clips for step in range(horizon)
     ]
@@ -51,18 +40,18 @@ def test_clips_fit_and_their_dreamed_parts_never_overlap(
 @QUICK
 @given(lengths=Lengths, count=st.integers(1, 12))
 def test_every_usable_episode_has_a_clip_where_there_are_clips_enough(lengths: list[int], count: int) -> None:
-    clips = spread_clips(episodes(*lengths), 4, 4, count)
+    clips = spread_clips(numbered_episodes(*lengths), 4, 4, count)
     usable = sum(length > 4 for length in lengths)
     assert len({clip.episode.index for clip in clips}) == min(usable, count)
 
 
 def test_clips_are_shared_out_equally() -> None:
-    clips = spread_clips(episodes(100, 100, 9, 100), 4, 4, 13)
+    clips = spread_clips(numbered_episodes(100, 100, 9, 100), 4, 4, 13)
     assert Counter(clip.episode.index for clip in clips) == {0: 4, 1: 4, 2: 1, 3: 4}
 
 
 def test_batches_hold_clips_of_one_context_and_lose_none() -> None:
-    clips = spread_clips(episodes(20, 6, 20, 7), 4, 4, 40)
+    clips = spread_clips(numbered_episodes(20, 6, 20, 7), 4, 4, 40)
     together = list(batches(clips, 3))
     assert all(len({clip.context for clip in batch}) == 1 and len(batch) <= 3 for batch in together)
     assert sorted((c.episode.index, c.start) for batch in together for c in batch) == sorted(
@@ -80,4 +69,4 @@ def test_first_actions_are_those_taken_on_the_first_frame(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("lengths", [(4,), (1, 2, 3, 4)])
 def test_no_clip_comes_of_episodes_that_are_too_short(lengths: tuple[int, ...]) -> None:
-    assert spread_clips(episodes(*lengths), 4, 4, 10) == []
+    assert spread_clips(numbered_episodes(*lengths), 4, 4, 10) == []

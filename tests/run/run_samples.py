@@ -10,6 +10,7 @@ from safetensors.numpy import save
 
 from terrarium.run.checkpoint import commit_checkpoint
 from terrarium.run.folder import RunFolder, StageFolder
+from terrarium.run.survey import list_checkpoints
 
 Arrays = dict[str, NDArray[np.float32]]
 
@@ -63,3 +64,12 @@ def commit(stage: StageFolder, step: int, *, keep: int = 3, seed: int | None = N
     """Save a sample whose tensors depend on the seed, which is the step where none is given."""
     seed = step if seed is None else seed
     return commit_checkpoint(stage, step, sample_files(seed), state=sample_state(seed), keep=keep)
+
+
+def saved_steps(stage: StageFolder) -> list[int]:
+    """The steps of the checkpoints that are there."""
+    return [int(path.name.rpartition("_")[2]) for path in list_checkpoints(stage)]
+
+
+def flip_last(content: bytes) -> bytes:
+    return content[:-1] + bytes([content[-1] ^ 1])

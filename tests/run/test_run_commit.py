@@ -11,32 +11,16 @@ from typing import NoReturn
 
 import numpy as np
 import pytest
-from run_samples import commit, make_stage, sample_files, sample_state, weights
+from run_samples import commit, flip_last, sample_files, sample_state, saved_steps, weights
 from safetensors.numpy import save
 
 from terrarium.errors import CheckpointError
 from terrarium.run.checkpoint import commit_checkpoint, read_files, read_state
 from terrarium.run.folder import StageFolder
-from terrarium.run.survey import list_checkpoints, newest_valid
+from terrarium.run.survey import newest_valid
 from terrarium.run.verify import judge
 
 Usage = namedtuple("Usage", "total used free")
-
-
-@pytest.fixture
-def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StageFolder:
-    monkeypatch.setattr(
-        os, "fsync", lambda _: None
-    )  # nobody pulls the plug here, and waiting for disks takes time
-    return make_stage(tmp_path)
-
-
-def flip_last(content: bytes) -> bytes:
-    return content[:-1] + bytes([content[-1] ^ 1])
-
-
-def there(stage: StageFolder) -> list[int]:
-    return [int(path.name.rpartition("_")[2]) for path in list_checkpoints(stage)]
 
 
 def everything(stage: StageFolder) -> list[str]:
@@ -69,7 +53,7 @@ def test_steps_are_sorted_as_numbers(stage: StageFolder) -> None:
         commit(stage, step)
     (stage.checkpoints_path / "latent_actions_step_500").mkdir()
     (stage.checkpoints_path / "dynamics_step_best").mkdir()
-    assert there(stage) == [9, 20, 100]
+    assert saved_steps(stage) == [9, 20, 100]
 
 
 def poisoned() -> bytes:
@@ -140,7 +124,7 @@ def test_a_full_disk_is_seen_before_writing(stage: StageFolder, monkeypatch: pyt
     with pytest.raises(CheckpointError, match=r"needs 1,05\d,\d{3} bytes, and 4,321 are free") as caught:
         commit(stage, 2, keep=1)
     assert "free some space" in caught.value.next_step
-    assert there(stage) == [1]
+    assert saved_steps(stage) == [1]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO, errno.EROFS])

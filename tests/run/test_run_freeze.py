@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from run_samples import commit, sample_files, sample_state
+from run_samples import commit, sample_files, sample_state, saved_steps
 
 from terrarium.errors import RunError
 from terrarium.run.checkpoint import commit_checkpoint
@@ -18,7 +18,6 @@ from terrarium.run.folder import RunFolder, StageFolder
 from terrarium.run.freeze import STOP, ask_to_stop, forget_stop, freeze, is_asked_to_stop
 from terrarium.run.lock import RunLock, is_held
 from terrarium.run.retention import PINNED, best, pin, pinned, remove_beyond
-from terrarium.run.survey import list_checkpoints
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 HOLDER = """
@@ -44,10 +43,6 @@ def stage(run: RunFolder) -> StageFolder:
     return run.stage("dynamics").create()
 
 
-def steps(stage: StageFolder) -> list[int]:
-    return [int(path.name.rsplit("_", 1)[1]) for path in list_checkpoints(stage)]
-
-
 def commit_with_loss(stage: StageFolder, step: int, loss: float, keep: int = 2) -> None:
     commit_checkpoint(
         stage, step, sample_files(step), state={**sample_state(step), "probe_loss": loss}, keep=keep
@@ -59,7 +54,7 @@ def test_what_is_pinned_stays_and_does_not_count(stage: StageFolder) -> None:
     pin(stage, "dynamics_step_1", "before the trouble")
     for step in (2, 3, 4, 5):
         commit(stage, step, keep=2)
-    assert steps(stage) == [1, 4, 5]
+    assert saved_steps(stage) == [1, 4, 5]
     assert pinned(stage) == {"dynamics_step_1": "before the trouble"}
 
 
@@ -69,17 +64,17 @@ def test_damaged_pins_pin_nothing_and_stop_nothing(stage: StageFolder, content: 
     (stage.checkpoints_path / PINNED).write_text(content)
     for step in (1, 2, 3):
         commit(stage, step, keep=1)
-    assert steps(stage) == [3]
+    assert saved_steps(stage) == [3]
 
 
 def test_the_best_one_stays(stage: StageFolder) -> None:
     for step, loss in ((1, 3.0), (2, 1.0), (3, 2.0), (4, 1.5), (5, 1.4)):
         commit_with_loss(stage, step, loss)
-    assert steps(stage) == [2, 4, 5]
+    assert saved_steps(stage) == [2, 4, 5]
     assert best(stage) == stage.checkpoint_path(2)
     commit_with_loss(stage, 6, 0.5)
     commit_with_loss(stage, 7, 0.6)
-    assert steps(stage) == [6, 7], "a better one has come: the old best goes"
+    assert saved_steps(stage) == [6, 7], "a better one has come: the old best goes"
 
 
 def test_going_back_removes_what_lies_beyond_and_nothing_of_others(
@@ -91,7 +86,7 @@ def test_going_back_removes_what_lies_beyond_and_nothing_of_others(
         commit(stage, step, keep=9)
     stranger.checkpoint_path(9).rename(stage.checkpoint_path(9))
     remove_beyond(stage, 1)
-    assert steps(stage) == [1, 9]
+    assert saved_steps(stage) == [1, 9]
     assert not [path for path in stage.checkpoints_path.iterdir() if path.name.startswith(".removed")]
 
 

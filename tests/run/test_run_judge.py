@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from run_forgery import forge, write_manifest
-from run_samples import commit, make_stage
+from run_samples import commit
 
 from terrarium.run.disk import dump_json
 from terrarium.run.folder import StageFolder
@@ -27,19 +27,6 @@ SHARED = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-
-
-@pytest.fixture
-def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StageFolder:
-    monkeypatch.setattr(
-        os, "fsync", lambda _: None
-    )  # nobody pulls the plug here, and waiting for disks takes time
-    return make_stage(tmp_path)
-
-
-@pytest.fixture
-def checkpoint(stage: StageFolder) -> Path:
-    return commit(stage, 100)
 
 
 def test_untouched_is_whole(stage: StageFolder, checkpoint: Path) -> None:

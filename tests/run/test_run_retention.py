@@ -5,28 +5,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from run_samples import commit, make_stage, sample_files
+from run_samples import commit, flip_last, make_stage, sample_files, saved_steps
 
 from terrarium.run.checkpoint import read_files, recover
 from terrarium.run.folder import StageFolder
-from terrarium.run.survey import list_checkpoints, newest_valid
+from terrarium.run.survey import newest_valid
 from terrarium.run.verify import judge
-
-
-@pytest.fixture
-def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StageFolder:
-    monkeypatch.setattr(
-        os, "fsync", lambda _: None
-    )  # nobody pulls the plug here, and waiting for disks takes time
-    return make_stage(tmp_path)
-
-
-def flip_last(content: bytes) -> bytes:
-    return content[:-1] + bytes([content[-1] ^ 1])
-
-
-def there(stage: StageFolder) -> list[int]:
-    return [int(path.name.rpartition("_")[2]) for path in list_checkpoints(stage)]
 
 
 def everything(stage: StageFolder) -> list[str]:
@@ -36,7 +20,7 @@ def everything(stage: StageFolder) -> list[str]:
 def test_retention_keeps_the_newest(stage: StageFolder) -> None:
     for step in range(5):
         commit(stage, step, keep=2)
-        assert there(stage) == list(range(max(0, step - 1), step + 1))
+        assert saved_steps(stage) == list(range(max(0, step - 1), step + 1))
     assert everything(stage) == ["dynamics_step_3", "dynamics_step_4", "latest"]
 
 
@@ -47,18 +31,18 @@ def test_damaged_ones_never_push_out_a_valid_one(stage: StageFolder) -> None:
         weights_file = stage.checkpoint_path(step) / "model.safetensors"
         weights_file.write_bytes(flip_last(weights_file.read_bytes()))
     commit(stage, 4, keep=2)
-    assert there(stage) == [1, 2, 3, 4]
+    assert saved_steps(stage) == [1, 2, 3, 4]
     best, passed_over = newest_valid(stage)
     assert (best, passed_over) == (stage.checkpoint_path(4), [])
     commit(stage, 5, keep=2)
-    assert there(stage) == [4, 5]
+    assert saved_steps(stage) == [4, 5]
 
 
 def test_a_lower_step_than_the_others_is_kept(stage: StageFolder) -> None:
     for step in (10, 20, 30):
         commit(stage, step)
     commit(stage, 5, keep=1)
-    assert 5 in there(stage)
+    assert 5 in saved_steps(stage)
 
 
 def test_retention_spares_strangers(stage: StageFolder, tmp_path: Path) -> None:
@@ -68,7 +52,7 @@ def test_retention_spares_strangers(stage: StageFolder, tmp_path: Path) -> None:
     (unknown / "model_state_dict.pt").write_bytes(b"precious")
     for step in (3, 4, 5):
         commit(stage, step, keep=1)
-    assert there(stage) == [1, 2, 5]
+    assert saved_steps(stage) == [1, 2, 5]
     assert judge(Path(foreign)).whole
 
 
@@ -100,7 +84,7 @@ def test_a_strangers_checkpoint_of_the_same_step_is_kept_aside(stage: StageFolde
     commit(stage, 8, keep=1)
     (aside,) = stage.checkpoints_path.glob(".foreign-dynamics_step_7-*")
     assert read_files(aside) == sample_files(5)
-    assert there(stage) == [8]
+    assert saved_steps(stage) == [8]
 
 
 def test_a_living_writers_folder_is_left_alone(stage: StageFolder) -> None:

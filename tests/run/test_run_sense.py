@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -15,20 +14,6 @@ from terrarium.run.checkpoint import recover
 from terrarium.run.folder import StageFolder
 from terrarium.run.survey import newest_valid
 from terrarium.run.verify import judge
-
-
-@pytest.fixture
-def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StageFolder:
-    monkeypatch.setattr(
-        os, "fsync", lambda _: None
-    )  # nobody pulls the plug here, and waiting for disks takes time
-    return make_stage(tmp_path)
-
-
-@pytest.fixture
-def checkpoint(stage: StageFolder) -> Path:
-    return commit(stage, 100)
-
 
 W = weights(100)
 NONSENSE: dict[str, dict[str, bytes | None]] = {
