@@ -41,7 +41,7 @@ from terrarium.evaluate import open_footage
 from terrarium.healing.decisions import cures_tried
 from terrarium.models.build import run_config, trained_checkpoint
 from terrarium.run.folder import STAGES, RunFolder, StageFolder, write_json
-from terrarium.run.history import read_history
+from terrarium.run.rows import read_history
 from terrarium.train.proof import Proof, note_proof
 from terrarium.train.stages import Stage
 

@@ -25,7 +25,7 @@ from rich.table import Table
 
 from terrarium.errors import RunError, TerrariumError
 from terrarium.run.folder import STAGES, RunFolder, read_json
-from terrarium.run.history import Row, read_history
+from terrarium.run.rows import Row, read_history
 
 Figures = dict[str, float]
 SIGNS: dict[str, Callable[[float, float], bool]] = {">=": operator.ge, ">": operator.gt, "<": operator.lt}

@@ -21,7 +21,7 @@ from terrarium.data.tokens import TokenStore
 from terrarium.models.build import build_latent_actions, build_tokenizer
 from terrarium.progress import ConsoleProgress
 from terrarium.run.folder import RunFolder, StageFolder
-from terrarium.run.history import read_history
+from terrarium.run.rows import Row, read_history
 from terrarium.run.sameness import MACHINE, differences
 from terrarium.train.loop import train_stage
 from terrarium.train.pictures import Picture
@@ -32,7 +32,6 @@ from terrarium.train.stages import (
     latent_actions_stage,
     tokenizer_stage,
 )
-from terrarium.train.step import Row
 from tiny_world import tiny_config
 
 CPU = torch.device("cpu")

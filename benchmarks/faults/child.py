@@ -23,8 +23,9 @@ from faults.child_ranks import SPOILS as OF_RANKS
 from terrarium import pipeline
 from terrarium.cli import main
 from terrarium.data.loader import ALL, ClipSampler, Rows
+from terrarium.run.rows import Row
 from terrarium.train import loop, saver
-from terrarium.train.step import Row, train_step
+from terrarium.train.step import train_step
 
 HOURS = 3600.0
 

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from terrarium import launched
+from terrarium.run.rows import Row
 from terrarium.train import exchange, loop
 from terrarium.train.distributed import Ranks
-from terrarium.train.step import Row, train_step
+from terrarium.train.step import train_step
 
 ILL = 1  # the rank that goes wrong
 

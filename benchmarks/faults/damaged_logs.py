@@ -15,7 +15,8 @@ from terrarium.doctor.evidence import StageEvidence
 from terrarium.doctor.examine import examine
 from terrarium.doctor.readers.gather import gather
 from terrarium.run import disk
-from terrarium.run.history import History, read_history
+from terrarium.run.history import History
+from terrarium.run.rows import read_history
 
 REACH = 32 * 2**10  # bytes: at the next block of so many reading begins anew
 

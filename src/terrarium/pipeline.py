@@ -14,10 +14,10 @@ from terrarium.beginning import open_or_begin
 from terrarium.config import Config, RanksConfig
 from terrarium.data.dataset import Dataset
 from terrarium.data.tokens import TokenStore
-from terrarium.doctor import write_report
 from terrarium.doctor.finding import Verdict
+from terrarium.doctor.report import write_report
 from terrarium.errors import CheckpointError
-from terrarium.evaluate import evaluate, open_footage
+from terrarium.evaluate import evaluate, open_footage, read_scores
 from terrarium.healing import DoctorGate, shortfalls
 from terrarium.healing.decisions import Decision, What, write_down
 from terrarium.models.build import (
@@ -29,7 +29,7 @@ from terrarium.models.build import (
 )
 from terrarium.models.device import choose_device
 from terrarium.models.world import World
-from terrarium.run.folder import STAGES, RunFolder, StageFolder, point_latest, read_json, write_json
+from terrarium.run.folder import STAGES, RunFolder, StageFolder, point_latest, write_json
 from terrarium.run.freeze import forget_stop
 from terrarium.run.lock import RunLock
 from terrarium.run.manifest import sha256_of_manifest
@@ -130,10 +130,9 @@ def ask_at_play_gate(run: RunFolder, config: Config, progress: ConsoleProgress) 
 
 def known_scores(run: RunFolder) -> dict[str, object] | None:
     """The scores of a run, if they are of the checkpoints that it has now."""
-    path = run.path / "scores.json"
-    scores = read_json(path) if path.exists() else None
+    scores = read_scores(run)
     current = {stage.name: trained_checkpoint(stage).name for stage in run.stages()}
-    return scores if isinstance(scores, dict) and scores.get("checkpoints") == current else None
+    return scores if scores.get("checkpoints") == current else None
 
 
 def score(run: RunFolder, progress: ConsoleProgress) -> dict[str, object]:
@@ -159,9 +158,7 @@ def serve_world(run: RunFolder, host: str, port: int, announce: Callable[[str], 
 
 def _labels(run: RunFolder) -> list[str]:
     """What each code does, as far as evaluation found out."""
-    path = run.path / "scores.json"
-    scores = read_json(path) if path.exists() else {}
-    actions = scores.get("latent_actions") if isinstance(scores, dict) else None
+    actions = read_scores(run).get("latent_actions")
     names = actions.get("code_names") if isinstance(actions, dict) else None
     return [str(name) for name in names] if isinstance(names, list) else []
 

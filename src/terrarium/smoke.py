@@ -26,7 +26,7 @@ from terrarium.data.writer import DatasetWriter
 from terrarium.errors import HealthError, RunError
 from terrarium.progress import ConsoleProgress
 from terrarium.run.folder import STAGES, RunFolder, read_json, refuse_occupied, write_json
-from terrarium.run.history import read_history
+from terrarium.run.rows import read_history
 from terrarium.run.sameness import differences
 from terrarium.run.survey import judge_path
 

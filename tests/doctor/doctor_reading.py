@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
-from terrarium.doctor import write_report
+from terrarium.doctor.report import write_report
 
 
 class Reading(HTMLParser):

@@ -19,7 +19,7 @@ from doctor_samples import (
     write_rows,
 )
 
-from terrarium.doctor import write_report
+from terrarium.doctor.report import write_report
 from terrarium.errors import RunError
 
 HOSTILE = "<script>alert(1)</script>\"'&|`[x](javascript:alert(1))"

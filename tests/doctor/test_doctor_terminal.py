@@ -11,8 +11,8 @@ import pytest
 from doctor_samples import make_small_run, save_checkpoint
 from rich.console import Console
 
-from terrarium.doctor import write_report
 from terrarium.doctor.language import Language
+from terrarium.doctor.report import write_report
 from terrarium.doctor.terminal import print_summary
 
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from run_samples import make_stage
 
 from terrarium.run.folder import StageFolder
-from terrarium.run.history import History, Row, read_history
+from terrarium.run.history import History
+from terrarium.run.rows import Row, read_history
 
 COMMON = settings(derandomize=True, max_examples=40, deadline=None)
 names = st.sampled_from(["loss", "grad_norm", "accuracy", "x\ny", "名", "\ud800"])

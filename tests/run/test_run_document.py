@@ -13,7 +13,8 @@ from run_samples import make_run, sample_files, sample_state
 
 from terrarium.run.checkpoint import commit_checkpoint, read_state
 from terrarium.run.folder import STAGES
-from terrarium.run.history import History, read_history
+from terrarium.run.history import History
+from terrarium.run.rows import read_history
 from terrarium.run.sense import OPTIMIZER_SLOTS
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,8 @@ from run_samples import make_run
 from terrarium.errors import RunError
 from terrarium.run.export import export_histories
 from terrarium.run.folder import RunFolder
-from terrarium.run.history import History, Row
+from terrarium.run.history import History
+from terrarium.run.rows import Row
 
 
 def fill(run: RunFolder, name: str, *rows: Row) -> None:

@@ -15,7 +15,8 @@ from run_samples import make_stage
 
 from terrarium.errors import RunError
 from terrarium.run.folder import StageFolder
-from terrarium.run.history import History, Row, read_history
+from terrarium.run.history import History
+from terrarium.run.rows import Row, read_history
 
 
 @COMMON

@@ -14,7 +14,8 @@ from run_histories import COMMON, a_stage, discarded, fill, numbered, row_lists,
 from run_samples import make_stage
 
 from terrarium.errors import RunError
-from terrarium.run.history import History, Row, read_history
+from terrarium.run.history import History
+from terrarium.run.rows import Row, read_history
 
 
 @COMMON

@@ -15,7 +15,8 @@ from terrarium.data.clip import Clips
 from terrarium.data.dataset import Dataset
 from terrarium.errors import TrainingError
 from terrarium.run.folder import STAGES
-from terrarium.run.history import History, read_history
+from terrarium.run.history import History
+from terrarium.run.rows import read_history
 from terrarium.run.survey import judge_path, list_checkpoints
 from terrarium.train.interruption import Interrupted
 from terrarium.train.loop import train_stage

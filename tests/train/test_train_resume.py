@@ -10,7 +10,7 @@ import pytest
 from terrarium.data.dataset import Dataset
 from terrarium.errors import CheckpointError
 from terrarium.run.folder import STAGES, StageFolder
-from terrarium.run.history import read_history
+from terrarium.run.rows import read_history
 from terrarium.run.survey import judge_path, list_checkpoints
 from terrarium.train.interruption import Interrupted
 from tiny_training import (

@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from terrarium.doctor.detectors.stages import BUILT_ON
 from terrarium.doctor.evidence import Evidence
 from terrarium.doctor.finding import Finding, Severity
 from terrarium.doctor.history import FloatArray
@@ -76,11 +77,6 @@ EXPLAINED_BY: dict[str, tuple[str, ...]] = {
     "world-falls-short": (*RATES, *ILL_LOSSES, *COLLAPSES, "upstream-unsound", "run-unfinished"),
     "picture-blurred": (*RATES, *ILL_LOSSES, "codebook-collapsed"),
     "picture-frozen": (*RATES, *ILL_LOSSES, *COLLAPSES),
-}
-UPSTREAM: dict[str, tuple[str, ...]] = {
-    "video_tokenizer": (),
-    "latent_actions": (),
-    "dynamics": ("video_tokenizer", "latent_actions"),
 }
 SHOWN_DOWNSTREAM = "picture-"  # what a later stage draws is drawn through the tokenizer
 FELT_DOWNSTREAM = ("loss-not-finite", "loss-constant", "loss-not-learning", "upstream-unsound")
@@ -168,7 +164,7 @@ def _cause_upstream(effect: Finding, findings: Sequence[Finding]) -> int | None:
     shown = effect.code.startswith(SHOWN_DOWNSTREAM)
     if not shown and effect.code not in FELT_DOWNSTREAM:
         return None
-    for stage in UPSTREAM.get(effect.stage or "", ()):
+    for stage in BUILT_ON.get(effect.stage or "", ()):
         for other, cause in enumerate(findings):
             if cause.stage == stage and _explains_downstream(cause, shown):
                 return other

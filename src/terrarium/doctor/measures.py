@@ -10,6 +10,7 @@ import numpy as np
 from terrarium.doctor.evidence import StageEvidence
 from terrarium.doctor.history import FloatArray, History
 from terrarium.doctor.json_files import JsonObject
+from terrarium.doctor.pace import RECENT_STEPS
 
 COMMON_COLUMNS = (
     "step",
@@ -25,7 +26,6 @@ COMMON_COLUMNS = (
 """Columns that every stage logs; all others are the stage's own measures."""
 
 MOST_WINDOWS = 8
-RECENT_STEPS = 5000
 
 
 def stage_numbers(stage: StageEvidence) -> JsonObject:

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from terrarium.evaluate.scores import evaluate, open_footage
+from terrarium.evaluate.scores import evaluate, open_footage, read_scores
 
-__all__ = ["evaluate", "open_footage"]
+__all__ = ["evaluate", "open_footage", "read_scores"]

@@ -15,9 +15,10 @@ from terrarium.evaluate.trained import Trained
 from terrarium.models.build import frame_size, run_config, trained_checkpoint
 from terrarium.models.device import choose_device
 from terrarium.run.disk import shown
-from terrarium.run.folder import STAGES, RunFolder, write_json
+from terrarium.run.folder import STAGES, RunFolder, read_json, write_json
 
 FORMAT = 1
+NAME = "scores.json"
 
 
 def evaluate(run: RunFolder, *, progress: Callable[[str], None]) -> dict[str, object]:
@@ -62,8 +63,19 @@ def evaluate(run: RunFolder, *, progress: Callable[[str], None]) -> dict[str, ob
     scores["dynamics"] = {"delta_psnr_t4": delta, **rollouts}
     progress("timing play")
     scores["play"] = time_play(models, dataset.held_out, asked.timing_steps, config.seed)
-    write_json(run.path / "scores.json", scores)
+    write_json(run.path / NAME, scores)
     return scores
+
+
+def read_scores(run: RunFolder) -> dict[str, object]:
+    """What `scores.json` of a run says; empty where it was not scored.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    path = run.path / NAME
+    scores = read_json(path) if path.exists() else {}
+    return scores if isinstance(scores, dict) else {}
 
 
 def open_footage(run: RunFolder) -> Dataset:

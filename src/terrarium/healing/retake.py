@@ -16,8 +16,7 @@ from terrarium.errors import OutOfMemoryError, TrainingError
 from terrarium.healing.decisions import Trouble
 from terrarium.healing.trial import FACTORS, LOSS, Plan, Trials, plan_trial, sign_of
 from terrarium.run.folder import StageFolder, checkpoint_step
-from terrarium.run.history import read_history
-from terrarium.run.rows import Row, step_of
+from terrarium.run.rows import Row, read_history, step_of
 from terrarium.train.adjustments import Adjustment, Adjustments
 from terrarium.train.interruption import never
 from terrarium.train.proof import replay, take_steps

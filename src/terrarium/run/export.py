@@ -10,7 +10,7 @@ from pathlib import Path
 from terrarium.errors import RunError
 from terrarium.run import disk
 from terrarium.run.folder import RunFolder
-from terrarium.run.history import Row, Scalar, read_history
+from terrarium.run.rows import Row, Scalar, read_history
 
 COLUMNS = {
     "step": "_step",

@@ -22,16 +22,12 @@ from terrarium.run.rows import (
     MAX_LINE_BYTES,
     MAX_STEP,
     Row,
-    Rows,
     Scalar,
     clean_row,
     parse_row,
-    read_history,
     read_lines,
     step_of,
 )
-
-__all__ = ["History", "Row", "Rows", "Scalar", "read_history"]
 
 
 class History:

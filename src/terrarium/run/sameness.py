@@ -7,8 +7,8 @@ from collections.abc import Set
 from pathlib import Path
 
 from terrarium.run.folder import STAGES, RunFolder, StageFolder
-from terrarium.run.history import Row, read_history
 from terrarium.run.manifest import EMA, MODEL, OPTIMIZER
+from terrarium.run.rows import Row, read_history
 from terrarium.run.shards import are_shards
 
 MACHINE = ("runtime", "frames_per_second", "process_memory", "memory_left")  # what the machine decides

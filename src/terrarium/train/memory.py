@@ -8,11 +8,13 @@ from pathlib import Path
 
 import torch
 
+from terrarium.run.rows import Row
+
 MIB = 2**20
 STATM, MEMINFO, CGROUP = Path("/proc/self/statm"), Path("/proc/meminfo"), Path("/sys/fs/cgroup")
 
 
-def memory_of(device: torch.device) -> dict[str, float | int | str | None]:
+def memory_of(device: torch.device) -> Row:
     """What this process holds and what it may still take, in MiB, of the device that it trains on.
 
     Returns:

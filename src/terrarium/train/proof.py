@@ -18,6 +18,7 @@ from terrarium.errors import RunError
 from terrarium.run.checkpoint import read_files, read_state
 from terrarium.run.folder import StageFolder, checkpoint_step, read_json, write_json
 from terrarium.run.manifest import sha256_of_manifest
+from terrarium.run.rows import Row
 from terrarium.run.survey import list_checkpoints
 from terrarium.run.verify import judge
 from terrarium.train.adjustments import Adjustments
@@ -26,7 +27,7 @@ from terrarium.train.interruption import Interrupted, never
 from terrarium.train.probe import probe_loss
 from terrarium.train.stages import Stage
 from terrarium.train.state import TrainState
-from terrarium.train.step import Row, train_step
+from terrarium.train.step import train_step
 
 NAME = "proof.json"
 # of the loss: other hardware and other releases round differently; damage shows in the first digits

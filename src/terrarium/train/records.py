@@ -14,6 +14,7 @@ from terrarium.errors import CheckpointError, RefusedStateError
 from terrarium.run.checkpoint import recover
 from terrarium.run.folder import StageFolder, checkpoint_step
 from terrarium.run.history import History
+from terrarium.run.rows import Row
 from terrarium.run.sharded import begin_shards, commit_shards
 from terrarium.train.distributed import Ranks
 from terrarium.train.memory import memory_of
@@ -24,7 +25,6 @@ from terrarium.train.probe import probe_loss
 from terrarium.train.saver import Saver, Snapshot
 from terrarium.train.stages import Stage
 from terrarium.train.state import TrainState, describe_model
-from terrarium.train.step import Row
 from terrarium.train.watchdog import Watchdog
 
 

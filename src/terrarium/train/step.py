@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from terrarium.config import Config
 from terrarium.errors import OutOfMemoryError, TrainingError, is_out_of_memory
 from terrarium.models.step_result import StepResult
+from terrarium.run.rows import Row
 from terrarium.train import parallel
 from terrarium.train.adjustments import UNCHANGED, Adjustments
 from terrarium.train.distributed import ALONE, Ranks
@@ -21,8 +22,6 @@ from terrarium.train.optimizer import learning_rate_at, set_learning_rate
 from terrarium.train.precision import autocast
 from terrarium.train.stages import Stage
 from terrarium.train.state import TrainState, seed_step
-
-Row = dict[str, float | int | str | None]
 
 
 @dataclass(frozen=True)
