@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 from websockets.sync.client import ClientConnection, connect
 
-from terrarium.play.gate import authority
 from terrarium.play.listen import bind, make_server
+from terrarium.play.origins import authority
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

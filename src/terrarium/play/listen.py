@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 
 from terrarium.errors import PlayError
-from terrarium.play.gate import authority
+from terrarium.play.origins import authority
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from fastapi import FastAPI, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import FileResponse
 
 from terrarium.errors import PlayError
-from terrarium.play.gate import Addresses, Gate
+from terrarium.play.origins import Addresses, OriginGuard
 from terrarium.play.protocol import (
     CLOSE_IDLE,
     CLOSE_MALFORMED,
@@ -83,7 +83,7 @@ def create_app(
     # No generated API pages: they load scripts from elsewhere, which the page's policy forbids.
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.addresses = addresses
-    app.add_middleware(Gate, addresses=addresses)
+    app.add_middleware(OriginGuard, addresses=addresses)
     # An explicit table instead of a static folder: nothing but these files can ever be asked for.
     for path, (name, media_type) in PAGE_FILES.items():
         app.add_route(path, _page_file(name, media_type), methods=["GET"])

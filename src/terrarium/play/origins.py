@@ -1,4 +1,4 @@
-"""Who may knock: the Host and Origin of every request, and the headers of every answer.
+"""Who is answered: the Host and Origin of every request are checked, and every answer gets security headers.
 
 A server on a loopback address is still within reach of every web page that the user has open: a page can
 open a WebSocket to it (the Origin tells), or point a name of its own at 127.0.0.1 (the Host tells; this is
@@ -72,7 +72,7 @@ class Addresses:
         return value.lower().startswith("http://") and self.is_host(value[len("http://") :])
 
 
-class Gate:
+class OriginGuard:
     """ASGI middleware that refuses strangers with 403 and adds the security headers to every answer."""
 
     def __init__(self, app: ASGIApp, addresses: Addresses) -> None:

@@ -13,7 +13,7 @@ from running_server import running, visit
 from websockets.exceptions import InvalidStatus
 
 from terrarium.play import create_app
-from terrarium.play.gate import Addresses, is_loopback
+from terrarium.play.origins import Addresses, is_loopback
 
 STRANGERS = [
     "http://evil.example",
