@@ -13,6 +13,7 @@ from doctor_samples import (
     RUN,
     SCORES,
     make_run,
+    make_small_run,
     save_checkpoint,
     write_json,
     write_picture,
@@ -23,6 +24,18 @@ from terrarium.doctor.report import write_report
 from terrarium.errors import RunError
 
 HOSTILE = "<script>alert(1)</script>\"'&|`[x](javascript:alert(1))"
+
+
+@pytest.fixture
+def run_path(tmp_path: Path) -> Path:
+    """A whole run, free to be changed."""
+    return make_run(tmp_path / "2026_02_06_00_44_31")
+
+
+@pytest.fixture
+def small_run(tmp_path: Path) -> Path:
+    """A run of one row per stage, free to be changed."""
+    return make_small_run(tmp_path / "small")
 
 
 @pytest.mark.parametrize(

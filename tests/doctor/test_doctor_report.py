@@ -17,12 +17,25 @@ from doctor_samples import (
     RUN,
     SCORES,
     make_run,
+    make_small_run,
     save_checkpoint,
     write_json,
     write_rows,
 )
 
 from terrarium.doctor.report import write_report
+
+
+@pytest.fixture
+def run_path(tmp_path: Path) -> Path:
+    """A whole run, free to be changed."""
+    return make_run(tmp_path / "2026_02_06_00_44_31")
+
+
+@pytest.fixture
+def small_run(tmp_path: Path) -> Path:
+    """A run of one row per stage, free to be changed."""
+    return make_small_run(tmp_path / "small")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import numpy as np
 import pytest
-from run_samples import commit, flip_last, sample_files, sample_state, saved_steps, weights
+from run_samples import commit, flip_last, make_stage, sample_files, sample_state, saved_steps, weights
 from safetensors.numpy import save
 
 from terrarium.errors import CheckpointError
@@ -21,6 +21,11 @@ from terrarium.run.survey import newest_valid
 from terrarium.run.verify import judge
 
 Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.fixture
+def stage(tmp_path: Path, quick_disk: None) -> StageFolder:
+    return make_stage(tmp_path)
 
 
 def everything(stage: StageFolder) -> list[str]:

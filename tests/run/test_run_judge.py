@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from run_forgery import forge, write_manifest
-from run_samples import commit
+from run_samples import commit, make_stage
 
 from terrarium.run.disk import dump_json
 from terrarium.run.folder import StageFolder
@@ -27,6 +27,16 @@ SHARED = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
+
+
+@pytest.fixture
+def stage(tmp_path: Path, quick_disk: None) -> StageFolder:
+    return make_stage(tmp_path)
+
+
+@pytest.fixture
+def checkpoint(stage: StageFolder) -> Path:
+    return commit(stage, 100)
 
 
 def test_untouched_is_whole(stage: StageFolder, checkpoint: Path) -> None:

@@ -13,6 +13,11 @@ from terrarium.run.survey import newest_valid
 from terrarium.run.verify import judge
 
 
+@pytest.fixture
+def stage(tmp_path: Path, quick_disk: None) -> StageFolder:
+    return make_stage(tmp_path)
+
+
 def everything(stage: StageFolder) -> list[str]:
     return sorted(path.name for path in stage.checkpoints_path.iterdir())
 

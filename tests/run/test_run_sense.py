@@ -16,6 +16,18 @@ from terrarium.run.survey import newest_valid
 from terrarium.run.verify import judge
 
 W = weights(100)
+
+
+@pytest.fixture
+def stage(tmp_path: Path, quick_disk: None) -> StageFolder:
+    return make_stage(tmp_path)
+
+
+@pytest.fixture
+def checkpoint(stage: StageFolder) -> Path:
+    return commit(stage, 100)
+
+
 NONSENSE: dict[str, dict[str, bytes | None]] = {
     "model.safetensors is empty": {"model": save({})},
     "not finite, in 'head.bias'": {"model": with_nan(W, "head.bias")},

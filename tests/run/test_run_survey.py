@@ -4,10 +4,21 @@ import os
 import shutil
 from pathlib import Path
 
+import pytest
 from run_samples import commit, make_run, make_stage
 
 from terrarium.run.folder import StageFolder
 from terrarium.run.survey import judge_path, newest_valid
+
+
+@pytest.fixture
+def stage(tmp_path: Path, quick_disk: None) -> StageFolder:
+    return make_stage(tmp_path)
+
+
+@pytest.fixture
+def checkpoint(stage: StageFolder) -> Path:
+    return commit(stage, 100)
 
 
 def test_the_third_is_found_where_two_are_empty(stage: StageFolder, checkpoint: Path) -> None:
