@@ -19,7 +19,7 @@ from terrarium.doctor.report import write_report
 from terrarium.errors import CheckpointError
 from terrarium.evaluate import evaluate, open_footage, read_scores
 from terrarium.healing import DoctorGate, shortfalls
-from terrarium.healing.decisions import Decision, What, write_down
+from terrarium.healing.decisions import Decision, What, undone, write_down
 from terrarium.models.build import (
     load_latent_actions,
     load_tokenizer,
@@ -33,6 +33,7 @@ from terrarium.run.folder import STAGES, RunFolder, StageFolder, point_latest, w
 from terrarium.run.freeze import forget_stop
 from terrarium.run.lock import RunLock
 from terrarium.run.manifest import sha256_of_manifest
+from terrarium.train.adjustments import set_back
 from terrarium.train.distributed import ALONE, Ranks, joined
 from terrarium.train.interruption import Interruption
 from terrarium.train.loop import train_stage
@@ -201,10 +202,21 @@ def _train(
     gate: DoctorGate | None,
     ranks: Ranks,
 ) -> None:
-    ranks.from_first(lambda: _write_config(stage, folder, parents))
+    ranks.from_first(lambda: _prepare(stage, folder, parents, progress))
     train_stage(stage, folder, config, progress, gate, ranks)
     if gate is not None:
         ranks.from_first(lambda: _prove(stage, folder, config))
+
+
+def _prepare(stage: Stage, folder: StageFolder, parents: list[Path], progress: ConsoleProgress) -> None:
+    """Write what the stage is; a decision that a kill came before is carried out."""
+    _write_config(stage, folder, parents)
+    if (adjustment := undone(folder)) is not None:
+        progress.say(
+            f"{folder.name} goes back to step {adjustment.from_step}: decided before it was stopped, "
+            f"for {adjustment.reason}"
+        )
+        set_back(folder, adjustment)
 
 
 def _prove(stage: Stage, folder: StageFolder, config: Config) -> None:

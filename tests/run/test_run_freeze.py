@@ -18,6 +18,7 @@ from terrarium.run.folder import RunFolder, StageFolder
 from terrarium.run.freeze import STOP, ask_to_stop, forget_stop, freeze, is_asked_to_stop
 from terrarium.run.lock import RunLock, is_held
 from terrarium.run.retention import PINNED, best, pin, pinned, remove_beyond
+from terrarium.run.survey import judge_path, newest_valid
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 HOLDER = """
@@ -75,6 +76,37 @@ def test_the_best_one_stays(stage: StageFolder) -> None:
     commit_with_loss(stage, 6, 0.5)
     commit_with_loss(stage, 7, 0.6)
     assert saved_steps(stage) == [6, 7], "a better one has come: the old best goes"
+
+
+def test_what_came_from_elsewhere_or_lost_a_file_is_not_the_best(stage: StageFolder, tmp_path: Path) -> None:
+    """However low its loss: it must not let our own best one go."""
+    stranger = RunFolder.create(tmp_path / "other", facts={}).stage("dynamics").create()
+    commit_with_loss(stranger, 90, 0.1)
+    stranger.checkpoint_path(90).rename(stage.checkpoint_path(90))
+    for step, loss in ((1, 0.2), (2, 1.0), (3, 2.0)):
+        commit_with_loss(stage, step, loss)
+    (stage.checkpoint_path(1) / "optimizer.safetensors").unlink()
+    for step in (4, 5, 6):
+        commit_with_loss(stage, step, 3.0)
+    assert best(stage) == stage.checkpoint_path(2)
+    assert saved_steps(stage) == [2, 5, 6, 90]
+
+
+def test_killed_while_it_goes_back_latest_names_what_is_there(
+    stage: StageFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in (1, 2, 3):
+        commit(stage, step, keep=9)
+
+    def die(point: str) -> None:
+        raise KeyboardInterrupt(point)
+
+    monkeypatch.setattr("terrarium.run.disk.failpoint", die)
+    with pytest.raises(KeyboardInterrupt):
+        remove_beyond(stage, 1)
+    assert saved_steps(stage) == [1, 2]
+    assert [each.reason for each in judge_path(stage.path) if not each.whole] == []
+    assert newest_valid(stage)[0] == stage.checkpoint_path(2), "the rest is done when it goes on"
 
 
 def test_going_back_removes_what_lies_beyond_and_nothing_of_others(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 from terrarium.errors import RunError
 from terrarium.run import disk
 from terrarium.run.folder import StageFolder
+from terrarium.train.adjustments import Adjustment, Adjustments
 
 NAME = "gates.jsonl"
 
@@ -87,11 +89,12 @@ def write_down(folder: StageFolder, decision: Decision) -> None:
     Raises:
         RunError: it can't be written.
     """
-    row = disk.without_non_finite({**asdict(decision), "at": disk.now()})
+    path, row = folder.path / NAME, disk.without_non_finite({**asdict(decision), "at": disk.now()})
     try:
-        disk.append_durably(folder.path / NAME, disk.dump_json(row))
+        end = b"\n" if disk.is_torn(path) else b""  # of what a full disk cut off
+        disk.append_durably(path, end + disk.dump_json(row))
     except OSError as error:
-        raise RunError(f"{folder.path / NAME} can't be written: {disk.why(error)}") from error
+        raise RunError(f"{path} can't be written: {disk.why(error)}", "Free some space and resume") from error
 
 
 def cures_tried(folder: StageFolder) -> list[dict[str, object]]:
@@ -104,6 +107,29 @@ def cures_tried(folder: StageFolder) -> list[dict[str, object]]:
         raise RunError(f"{folder.path / NAME} can't be read: {disk.why(error)}") from error
     rows = [row for row in map(_row, lines) if row is not None]
     return [row for row in rows if row.get("what") not in (What.CONTINUE, What.STOP)]
+
+
+def undone(folder: StageFolder) -> Adjustment | None:
+    """What the last decision to go back asks for, where a kill came before it was carried out."""
+    cures, made = cures_tried(folder), Adjustments.read(folder).made
+    carried_out = made[-1].decision if made else 0
+    if len(cures) <= carried_out or (made and not carried_out):  # of an older version, or set by hand
+        return None
+    return adjustment_of(cures[-1], len(cures))
+
+
+def adjustment_of(row: Mapping[str, object], number: int) -> Adjustment | None:
+    """What a decision asks for, None where it is not to go back; it is the `number`-th that is."""
+    match row:
+        case {
+            "resumed_from": int(step),
+            "rate_factor": int() | float() as factor,
+            "skip_batches": int(skip),
+            "accumulation_factor": int(parts),
+        }:
+            reason = str(row.get("cause") or row.get("code") or "")
+            return Adjustment(step, float(factor), skip, reason, parts, number)
+    return None
 
 
 def tries_of(trouble: Trouble, cures: list[dict[str, object]]) -> list[dict[str, object]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from terrarium.config import Config
@@ -13,7 +14,15 @@ from terrarium.doctor.finding import Verdict
 from terrarium.doctor.readers.run_folder import read_training
 from terrarium.errors import CheckpointError, HealthError, OutOfMemoryError, TrainingError
 from terrarium.healing.cures import MEASURES, first_signs, illness, onset
-from terrarium.healing.decisions import Decision, Trouble, What, cures_tried, tries_of, write_down
+from terrarium.healing.decisions import (
+    Decision,
+    Trouble,
+    What,
+    adjustment_of,
+    cures_tried,
+    tries_of,
+    write_down,
+)
 from terrarium.healing.movement import note_unmoved
 from terrarium.healing.retake import bad_in_a_row, try_rates
 from terrarium.healing.treatments import LOWER, begin_anew, believe, cut_batches, lower_rate, pass_over, stop
@@ -163,13 +172,9 @@ class DoctorGate:
             f"{self._stage.name}, step {decision.step}: {decision.code}, since step {decision.onset}. "
             f"{decision.what.capitalize()}: to step {decision.resumed_from}; {decision.reason}"
         )
-        return Adjustment(
-            decision.resumed_from or 0,
-            decision.rate_factor,
-            decision.skip_batches,
-            decision.cause or decision.code,
-            decision.accumulation_factor,
-        )
+        adjustment = adjustment_of(asdict(decision), len(cures_tried(self._folder)))
+        assert adjustment is not None, decision  # noqa: S101 - only such as go back come here
+        return adjustment
 
     def _stop(self, trouble: Trouble, reason: str) -> HealthError:
         write_down(self._folder, stop(trouble, reason))

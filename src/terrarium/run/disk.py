@@ -79,6 +79,19 @@ def write_durably(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
+def is_torn(path: Path) -> bool:
+    """Whether the last line of a file has no end, so that the next one would be glued to it.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    if not path.exists() or not path.stat().st_size:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() != b"\n"
+
+
 def append_durably(path: Path, content: bytes) -> None:
     """Add to the end of a file, made if need be, and wait until the disk has it.
 

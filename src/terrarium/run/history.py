@@ -155,12 +155,7 @@ class History:
 
     def _end_last_line(self) -> None:
         """A kill can leave a line without its end; the next row would be glued to it."""
-        if not _size(self._path):
-            return
-        with self._path.open("rb") as file:
-            file.seek(-1, os.SEEK_END)
-            ended = file.read() == b"\n"
-        if not ended:
+        if disk.is_torn(self._path):
             disk.append_durably(self._path, b"\n")
 
     def _mend(self) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from terrarium.errors import RunError
 from terrarium.run import disk
-from terrarium.run.folder import StageFolder, parse_checkpoint_name, read_json, write_json
+from terrarium.run.folder import StageFolder, checkpoint_step, parse_checkpoint_name, read_json, write_json
 from terrarium.run.manifest import STATE
 from terrarium.run.survey import LATEST, list_checkpoints
 from terrarium.run.verify import judge
@@ -52,8 +52,12 @@ def pinned(stage: StageFolder) -> dict[str, str]:
 
 
 def best(stage: StageFolder) -> Path | None:
-    """The checkpoint whose averaged weights did best on the stage's probe, None where none says."""
-    losses = {path: _probe_loss(path) for path in list_checkpoints(stage)}
+    """The checkpoint of this run whose averaged weights did best on the stage's probe, None where none says.
+
+    L0 will do: one that lost a file, or came from another run, keeps no better one from staying.
+    """
+    own = (path for path in list_checkpoints(stage) if judge(path, level=0, run_id=stage.run_id).whole)
+    losses = {path: _probe_loss(path) for path in own}
     known = {path: loss for path, loss in losses.items() if loss is not None}
     return min(known, key=known.__getitem__, default=None)
 
@@ -95,13 +99,16 @@ def remove_beyond(stage: StageFolder, step: int) -> None:
     Raises:
         OSError: the folder can't be written.
     """
-    for path in reversed(list_checkpoints(stage)):
-        named = parse_checkpoint_name(path.name)
-        if named and named[1] > step and judge(path, level=0, run_id=stage.run_id).run_id == stage.run_id:
-            path.rename(hidden_name(path, "removed"))
+    judged = [judge(path, level=0, run_id=stage.run_id) for path in list_checkpoints(stage)]
+    own = [each for each in judged if each.run_id == stage.run_id]
+    staying = [each.path for each in own if each.whole and checkpoint_step(each.path) <= step]
+    # first: a kill in between must not leave it naming what is gone
+    write_latest(stage, staying[-1] if staying else None)
+    for each in reversed(own):
+        if checkpoint_step(each.path) > step:
+            each.path.rename(hidden_name(each.path, "removed"))
+            disk.failpoint("set_back:removed")
     tidy(stage)
-    remaining = [path for path in list_checkpoints(stage) if judge(path, level=0, run_id=stage.run_id).whole]
-    write_latest(stage, remaining[-1] if remaining else None)
 
 
 def tidy(stage: StageFolder) -> None:

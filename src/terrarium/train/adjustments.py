@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from terrarium.errors import RunError
+from terrarium.run import disk
 from terrarium.run.folder import StageFolder, read_json, write_json
 from terrarium.run.retention import remove_beyond
 
@@ -28,6 +29,7 @@ class Adjustment:
         skip_batches: so many batches are passed over there.
         reason: what it was done for.
         accumulation_factor: a batch is cut into so many times as many micro-batches, from there on.
+        decision: which of the decisions to go back it carries out, counted from 1; 0 where none led to it.
     """
 
     from_step: int
@@ -35,6 +37,7 @@ class Adjustment:
     skip_batches: int = 0
     reason: str = ""
     accumulation_factor: int = 1
+    decision: int = 0
 
 
 @dataclass(frozen=True)
@@ -87,12 +90,13 @@ UNCHANGED = Adjustments()
 def set_back(folder: StageFolder, adjustment: Adjustment) -> None:
     """Let the next resume begin at `adjustment.from_step`, changed.
 
-    A kill in between leaves a stage that is set back and not yet changed: nothing is lost but the change.
+    It may be asked again after a kill in between; the change is written last, and says that it was done.
 
     Raises:
         RunError: the folder can't be written.
     """
     adjustments = Adjustments.read(folder).and_then(adjustment)
+    disk.failpoint("set_back:begun")
     try:
         remove_beyond(folder, adjustment.from_step)
     except OSError as error:
@@ -108,7 +112,7 @@ def _parse(entry: Any, path: Path) -> Adjustment:
             "skip_batches": int(skip),
             "reason": str(reason),
         } if step >= 0 and 0 < factor <= 1 and skip >= 0:
-            parts = entry.get("accumulation_factor", 1)
-            if isinstance(parts, int) and parts >= 1:
-                return Adjustment(step, float(factor), skip, reason, parts)
+            parts, decision = entry.get("accumulation_factor", 1), entry.get("decision", 0)
+            if isinstance(parts, int) and parts >= 1 and isinstance(decision, int) and decision >= 0:
+                return Adjustment(step, float(factor), skip, reason, parts, decision)
     raise RunError(f"{path} is damaged: {str(entry)[:80]!r} is no adjustment")
