@@ -12,6 +12,7 @@ import pytest
 from terrarium import smoke
 from terrarium.data.dataset import Dataset
 from terrarium.errors import HealthError
+from terrarium.run.lock import RunLock
 from terrarium.smoke import LONG_RUN, NAME, Check, cut_footage, shortened, smoke_once
 from tiny_training import Told
 from tiny_world import tiny_config
@@ -45,6 +46,19 @@ def test_everything_is_tried_and_nothing_is_left(
     assert all(check.passed for check in checks if check.name != "learns"), checks
     assert len([line for line in told.lines if line.startswith("smoke: ")]) == len(checks)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_trial_left_is_gone_after_the_next(
+    footage: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smoke, "_try_all", lambda *_: iter([]))
+    for name in ("dead", "alive"):
+        (tmp_path / f"{smoke.PREFIX}{name}" / "straight").mkdir(parents=True)
+    with RunLock(tmp_path / f"{smoke.PREFIX}dead"):
+        pass
+    with RunLock(tmp_path / f"{smoke.PREFIX}alive"):
+        smoke.smoke(footage.path, tiny_config(), tmp_path, Told())
+    assert [path.name for path in tmp_path.iterdir()] == [f"{smoke.PREFIX}alive"]
 
 
 def test_sizes_stay_and_steps_are_few() -> None:

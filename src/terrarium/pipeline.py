@@ -29,6 +29,7 @@ from terrarium.models.build import (
 )
 from terrarium.models.device import choose_device
 from terrarium.models.world import World
+from terrarium.run import disk
 from terrarium.run.folder import STAGES, RunFolder, StageFolder, point_latest, write_json
 from terrarium.run.freeze import forget_stop
 from terrarium.run.lock import RunLock
@@ -83,6 +84,7 @@ def train(
             run = open_or_begin(run_path, data, config)
             point_latest(run.path)
             forget_stop(run.path)
+            disk.sweep(run.path)
             return str(run.path)
 
         run = RunFolder.open(Path(ranks.from_first(begin)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,11 +27,13 @@ from terrarium.data.writer import DatasetWriter
 from terrarium.errors import HealthError, RunError
 from terrarium.progress import ConsoleProgress
 from terrarium.run.folder import STAGES, RunFolder, read_json, refuse_occupied, write_json
+from terrarium.run.lock import RunLock, is_held
 from terrarium.run.rows import read_history
 from terrarium.run.sameness import differences
 from terrarium.run.survey import judge_path
 
 NAME = "smoke.json"
+PREFIX = ".smoke-"
 STEPS = 24  # of each stage: a checkpoint in the middle, and one at the end
 FRAMES = 600
 LONG_RUN = 1000  # steps of all stages together: a shorter run is its own trial
@@ -68,17 +71,25 @@ def smoke(data: Path, config: Config, beside: Path, progress: ConsoleProgress) -
     dataset = Dataset.open(data)
     refuse_footage(dataset, config)
     try:
-        holder = tempfile.TemporaryDirectory(prefix=".smoke-", dir=beside.resolve())
+        _clear_dead(beside)
+        holder = tempfile.TemporaryDirectory(prefix=PREFIX, dir=beside.resolve())
     except OSError as error:
         raise RunError(f"{beside} can't be written: {error.strerror}", "Choose another folder.") from error
     checks: list[Check] = []
-    with holder as name:
+    with holder as name, RunLock(Path(name)):
         folder = Path(name)
         cut_footage(dataset, folder / "data", config)
         for check in _try_all(folder, shortened(config), progress):
             progress.say(f"smoke: {'ok ' if check.passed else 'FAILED '} {check.name}: {check.detail}")
             checks.append(check)
     return checks
+
+
+def _clear_dead(beside: Path) -> None:
+    """Take away what trials left that were killed: nobody holds their locks any more."""
+    for folder in beside.glob(f"{PREFIX}*"):
+        if is_held(folder) is False:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def shortened(config: Config) -> Config:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import subprocess
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from terrarium.cli.runs import run_path
 from terrarium.data.dataset import Dataset
 from terrarium.run.folder import STAGES, RunFolder
 from terrarium.run.lock import RunLock
+from terrarium.run.retention import pinned
 from tiny_training import terminate_after, timeless
 from tiny_world import as_options, store_footage
 from typed_commands import TWO_STEPS, refusal, terrarium
@@ -123,3 +127,33 @@ def test_the_folder_of_another_launcher_is_left_to_it(tmp_path: Path) -> None:
     with run_path(tmp_path / "s"), RunLock(tmp_path / "s"):
         pass
     assert not (tmp_path / "s").exists()
+
+
+def test_freeze_says_what_is_pinned_and_how_to_go_on(copied: Path) -> None:
+    result = terrarium("freeze", copied)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [f"{name}: pinned {name}_step_6" for name in STAGES]
+    assert f"go on with: terrarium train --run {copied}" in result.stderr
+    assert terrarium("train", "--run", copied).exit_code == 0
+    assert pinned(RunFolder.open(copied).stage("dynamics")) == {"dynamics_step_6": "frozen"}
+
+
+def test_freeze_exits_1_where_there_is_nothing_to_fall_back_on(copied: Path) -> None:
+    for name in STAGES[1:]:
+        shutil.rmtree(copied / name)
+    shutil.rmtree(copied / STAGES[0] / "checkpoints")
+    result = terrarium("freeze", copied)
+    assert result.stdout == "video_tokenizer: no whole checkpoint to pin\n"
+    assert "has no whole checkpoint to fall back on" in refusal(result, 1)
+
+
+def test_what_killed_writers_left_is_gone_after_the_next_start(copied: Path) -> None:
+    with subprocess.Popen(["true"]) as dead:
+        dead.wait()
+    folders = copied, copied / "dynamics", copied / "dynamics" / "checkpoints"
+    left = [folder / f".report.html.{dead.pid}.tmp" for folder in folders]
+    alive = copied / f".scores.json.{os.getppid()}.tmp"
+    for path in (*left, alive):
+        path.write_bytes(b"half")
+    assert terrarium("train", "--run", copied).exit_code == 0
+    assert list(copied.rglob(".*.tmp")) == [alive]

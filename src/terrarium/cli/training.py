@@ -12,7 +12,7 @@ from terrarium.cli.footage import FRAMES
 from terrarium.cli.group import FOLDER, main
 from terrarium.cli.runs import asked_config, open_run, run_path, train_or_stop
 from terrarium.cli.world import PORT, serve
-from terrarium.errors import UsageError
+from terrarium.errors import RunError, UsageError
 
 DEMO_ENV = "VizdoomBasic-v1"
 
@@ -82,7 +82,7 @@ def train(
     no_heal: bool,
     no_smoke: bool,
 ) -> None:
-    """Train the three stages. The same command again resumes where it was stopped.
+    """Train the three stages. Given the same --run again, it resumes where it was stopped.
 
     With several processes: torchrun --nproc-per-node 2 -m -- terrarium train ...
     """
@@ -123,8 +123,15 @@ def smoke(data: Path, preset: str, assignments: tuple[str, ...], beside: Path) -
 @click.argument("run", type=FOLDER)
 @click.option("--timeout", default=300.0, show_default=True, help="Seconds to wait for a live run to leave.")
 def freeze(run: Path, timeout: float) -> None:
-    """Pin the checkpoint to fall back on in each stage, and stop a live run cleanly. Nothing is killed."""
+    """Pin the checkpoint to fall back on in each stage, and stop a live run cleanly. Nothing is killed.
+
+    Exits 1 where there is none to fall back on.
+    """
     from terrarium.run.freeze import freeze as freeze_run
 
-    for stage, fallback in freeze_run(open_run(run), timeout).items():
+    fallbacks = freeze_run(open_run(run), timeout)
+    for stage, fallback in fallbacks.items():
         click.echo(f"{stage}: " + (f"pinned {fallback.name}" if fallback else "no whole checkpoint to pin"))
+    if not any(fallbacks.values()):
+        raise RunError(f"{run} has no whole checkpoint to fall back on", "Nothing trains it now.")
+    click.echo(f"nothing trains it now; go on with: terrarium train --run {run}", err=True)

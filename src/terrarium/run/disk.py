@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import re
 import signal
 import stat
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from typing import NoReturn
 
 # run.json, state.json, manifest.json: a table of every parameter fits many times over
 MAX_JSON_BYTES = 64 * 2**20
+_TEMPORARY = re.compile(r"\..+\.([0-9]{1,9})\.tmp")
 
 
 def now() -> str:
@@ -108,6 +110,31 @@ def append_durably(path: Path, content: bytes) -> None:
 def temporary_name(path: Path) -> Path:
     """The hidden neighbour that a file is written to before it is renamed to `path`."""
     return path.with_name(f".{path.name.removeprefix('.')}.{os.getpid()}.tmp")
+
+
+def is_another_alive(pid: int) -> bool:
+    """Whether a process of this machine, and not this one, has this id."""
+    if pid == os.getpid():
+        return False
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def sweep(folder: Path) -> None:
+    """Remove, in a folder and all below it, what `write_atomically` left where it was killed.
+
+    Raises:
+        OSError: the folder can't be written.
+    """
+    for path in folder.rglob(".*.tmp"):
+        match = _TEMPORARY.fullmatch(path.name)
+        if match and not is_another_alive(int(match[1])):
+            path.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: bytes) -> None:

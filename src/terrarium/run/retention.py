@@ -119,7 +119,7 @@ def tidy(stage: StageFolder) -> None:
     """
     for path in list(stage.checkpoints_path.iterdir()):
         match = _HIDDEN.fullmatch(path.name)
-        if match is None or parse_checkpoint_name(match[2]) is None or _is_another_alive(int(match[3])):
+        if match is None or parse_checkpoint_name(match[2]) is None or disk.is_another_alive(int(match[3])):
             continue
         final = path.with_name(match[2])
         if match[1] == "replaced" and not final.exists():
@@ -135,15 +135,3 @@ def tidy(stage: StageFolder) -> None:
 def hidden_name(final: Path, what: str) -> Path:
     """Where this process keeps a checkpoint that is not, or no longer, to be seen."""
     return final.with_name(f".{what}-{final.name}-{os.getpid()}")
-
-
-def _is_another_alive(pid: int) -> bool:
-    if pid == os.getpid():
-        return False
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        pass
-    return True
