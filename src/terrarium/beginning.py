@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from terrarium.models.device import choose_device
 from terrarium.models.tokenizer import STRIDE
 from terrarium.run.folder import RunFolder
 from terrarium.train.stages import refuse_short_footage
+from terrarium.train.surroundings import commit
 
 MOST_CHANGES = 6  # that are listed: another preset changes some thirty
 
@@ -63,28 +63,12 @@ def _facts(dataset: Dataset, config: Config) -> dict[str, object]:
         "config": config.model_dump(mode="json"),
         "device": str(choose_device(config.device)),
         "threads": torch.get_num_threads(),
-        "commit": _commit(),
+        "commit": commit(),
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("terrarium", "torch", "numpy", "safetensors")},
         },
     }
-
-
-def _commit() -> str | None:
-    """The commit of the source tree, None where it is not one."""
-    try:
-        answer = subprocess.run(
-            ["git", "rev-parse", "HEAD"],  # noqa: S607 - whichever git the user has
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=5,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip()
 
 
 def _refuse_other_config(run: RunFolder, config: Config) -> None:

@@ -47,6 +47,7 @@ from terrarium.train.stages import (
     tokenizer_stage,
 )
 from terrarium.train.state import describe_model
+from terrarium.train.surroundings import how_it_goes_on, surroundings
 
 if TYPE_CHECKING:
     from terrarium.progress import ConsoleProgress
@@ -95,9 +96,12 @@ def train(
         progress.say(f"run {run.path}\n{dataset.describe()}")
         if ranks.is_first:
             stack.callback(_report, run.path)
+        done = ranks.from_first(lambda: [name for name in STAGES if is_done(run.stage(name), proven=gates)])
+        if len(done) < len(STAGES) and (words := how_it_goes_on(run, surroundings(str(device), ranks.count))):
+            progress.say(words)
         for name in STAGES:
             folder = run.stage(name)
-            if not ranks.from_first(functools.partial(is_done, folder, proven=gates)):
+            if name not in done:
                 stage, parents = build_stage(run, name, config, dataset, device, progress, ranks)
                 gate = DoctorGate(stage, folder, config, heal=heal, say=progress.say) if gates else None
                 _train(stage, folder, config, progress, parents, gate, ranks)

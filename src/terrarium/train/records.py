@@ -24,7 +24,7 @@ from terrarium.train.pictures import save_picture
 from terrarium.train.probe import probe_loss
 from terrarium.train.saver import Saver, Snapshot
 from terrarium.train.stages import Stage
-from terrarium.train.state import TrainState, describe_model
+from terrarium.train.state import TrainState
 from terrarium.train.watchdog import Watchdog
 
 
@@ -178,7 +178,7 @@ class Records:
 
     def _save_shards(self, state: TrainState) -> None:
         """Here and now, for it takes all: each writes its part, and the first one commits."""
-        tensors, notes = state.tensors(), {**describe_model(state.model), **self._notes(state)}
+        tensors, notes = state.tensors(), state.description() | self._notes(state)
         size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
         staging = Path(self._ranks.from_first(lambda: str(begin_shards(self._folder, state.step, size))))
         save_shards(tensors, staging, self._ranks)

@@ -26,6 +26,7 @@ from terrarium.train import parallel
 from terrarium.train.distributed import ALONE, Ranks
 from terrarium.train.optimizer import make_optimizer
 from terrarium.train.saver import Snapshot
+from terrarium.train.surroundings import KEY, surroundings
 
 
 @dataclass
@@ -104,7 +105,12 @@ class TrainState:
             "ema.safetensors": parallel.gathered(self.average.state_dict(), self.ranks),
             "optimizer.safetensors": parallel.gathered(self._optimizer_tensors(), self.ranks),
         }
-        return Snapshot(self.step, files, {**describe_model(self.model), **notes})
+        return Snapshot(self.step, files, {**self.description(), **notes})
+
+    def description(self) -> dict[str, object]:
+        """What every checkpoint says of itself: what its tensors are, and where they were made."""
+        device = next(self.model.parameters()).device
+        return describe_model(self.model) | {KEY: surroundings(str(device), self.ranks.count)}
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything, live, under the names that shards have (`terrarium.run.shards`)."""
