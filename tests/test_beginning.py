@@ -76,6 +76,6 @@ def test_nothing_to_begin_with(footage: Dataset, tmp_path: Path) -> None:
 
 def test_frames_that_no_grid_of_tokens_fits_are_refused(tmp_path: Path) -> None:
     data = store_footage(tmp_path / "data", (36, 32)).path
-    with pytest.raises(DataError, match=r"36x32, no multiples of 8\. .*--size"):
+    with pytest.raises(DataError, match=r"36x32, not multiples of 8\. .*--size"):
         pipeline.train(tmp_path / "run", data, tiny_config(), Told())
     assert not (tmp_path / "run" / "run.json").exists()

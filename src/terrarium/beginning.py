@@ -17,14 +17,15 @@ from terrarium.run.folder import RunFolder
 from terrarium.train.stages import refuse_short_footage
 from terrarium.train.surroundings import commit
 
-MOST_CHANGES = 6  # that are listed: another preset changes some thirty
+MOST_CHANGES = 6  # listed in an error; another preset changes about thirty
 
 
 def open_or_begin(run_path: Path, data: Path | None, config: Config | None) -> RunFolder:
-    """The run at a path; where there is none it is begun.
+    """Open the run at a path, or begin one if there is none.
 
     Raises:
-        RunError: it was started with other footage or another configuration, or too little is said to begin.
+        RunError: it was started with other footage or another configuration, or one of them is missing to
+            begin a new run.
     """
     if (run_path / "run.json").exists():
         run = RunFolder.open(run_path)
@@ -42,11 +43,11 @@ def refuse_footage(dataset: Dataset, config: Config) -> None:
     """Refuse footage that the stages can't be trained on.
 
     Raises:
-        DataError: its frames are no multiples of a token's size, or it is too short.
+        DataError: the sides of its frames are not multiples of a token's size, or it is too short.
     """
     if dataset.height % STRIDE or dataset.width % STRIDE:
         raise DataError(
-            f"{dataset.path} has frames of {dataset.height}x{dataset.width}, no multiples of {STRIDE}",
+            f"{dataset.path} has frames of {dataset.height}x{dataset.width}, not multiples of {STRIDE}",
             "Record or ingest it again with another --size.",
         )
     refuse_short_footage(dataset, config)
@@ -72,7 +73,7 @@ def _facts(dataset: Dataset, config: Config) -> dict[str, object]:
 
 
 def _refuse_other_config(run: RunFolder, config: Config) -> None:
-    """A run resumes with the configuration that it began with; the error shows what differs."""
+    """A run resumes only with the configuration that it began with; the error shows what differs."""
     had = flat(from_tree(run.facts.get("config"), str(run.path / "run.json")).model_dump(mode="json"))
     asked = flat(config.model_dump(mode="json"))
     changed = [

@@ -91,9 +91,7 @@ class LatentActionsConfig(StageConfig):
 
     bits: Annotated[int, Field(ge=1, le=3)] = Field(3, description="2 ** bits codes")
     width: Width = 32
-    motion_size: Annotated[int, Field(ge=8, le=256)] = Field(
-        16, description="frames are pooled to so many rows"
-    )
+    motion_size: Annotated[int, Field(ge=8, le=256)] = Field(16, description="rows that frames are pooled to")
     radius: Annotated[int, Field(ge=1, le=8)] = Field(2, description="largest displacement, in pooled pixels")
     past_frames: Annotated[int, Field(ge=0, le=8)] = Field(
         2, description="past changes that the decoder sees"
@@ -154,31 +152,31 @@ class GatesConfig(Section):
         3, description="times that a stage may be set back for the same trouble"
     )
     retries_in_all: Annotated[int, Field(ge=0, le=1000)] = Field(
-        10, description="times that it may be set back in all, but for want of memory"
+        10, description="times that it may be set back in all, running out of memory not counted"
     )
     trial_steps: Count = Field(
-        100, description="most steps from the onset on that are taken again to try a cause"
+        100, description="most steps, counted from the onset, that are taken again to try a cause"
     )
     trial_share: Fraction = Field(
-        0.05, description="share of a stage's steps that may go into one trial; 72 steps may in any case"
+        0.05, description="share of a stage's steps that may go into one trial; 72 are always allowed"
     )
     trial_gain: Fraction = Field(
         0.03, description="share of the loss that a lower rate must gain to be believed"
     )
-    play: bool = Field(True, description="whether a trained world is held against the next two")
+    play: bool = Field(True, description="whether the finished world must reach the next two")
     least_delta_psnr: float = Field(0.0, description="dB; the lower end of ΔPSNR's interval must be above it")
     least_gain: float = Field(0.0, description="dB; roll-outs must be above the copied last frame by more")
 
 
 class RanksConfig(Section):
-    """How several processes train one model; of no account where there is one."""
+    """How several processes train one model; ignored where there is only one."""
 
-    strategy: Literal["ddp", "fsdp"] = Field("ddp", description="weights whole in each, or in shards")
+    strategy: Literal["ddp", "fsdp"] = Field("ddp", description="whole weights in each process, or shards")
     checkpoints: Literal["gathered", "sharded"] = Field(
-        "gathered", description="by the first process, or each its part"
+        "gathered", description="written whole by the first process, or by each its part"
     )
     timeout_seconds: Annotated[float, Field(ge=1, le=86400)] = Field(
-        600.0, description="longest that one may keep the others waiting within a step"
+        600.0, description="how long one process may keep the others waiting within a step"
     )
 
 
@@ -219,7 +217,7 @@ def from_tree(tree: object, source: str) -> Config:
         UsageError: a key or value is not allowed; `source` says where it came from.
     """
     try:
-        # as JSON and strict: `true` is no number there, and a list may stand for a tuple
+        # strict JSON: `true` is not taken for a number, and a list may stand for a tuple
         return Config.model_validate_json(json.dumps(tree), strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
@@ -239,7 +237,7 @@ def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, object]:
 def _parse(text: str) -> object:
     try:
         return json.loads(text)
-    except (ValueError, RecursionError):  # no JSON, or more digits or brackets than Python counts
+    except (ValueError, RecursionError):  # not JSON, or more digits or brackets than Python accepts
         return text
 
 

@@ -1,13 +1,13 @@
 """Every error a user can meet, on one page: what happened, where, and what to do next.
 
 TerrariumError
-├── UsageError          exit 2: an option, preset, key or argument that can't be
+├── UsageError          exit 2: an option, preset, key or argument that is not valid
 ├── DataError           footage that is missing, damaged, empty or of the wrong size
 ├── CheckpointError     a checkpoint that is missing, damaged, refused or of another run
 │   └── RefusedStateError   a state that must not be saved: empty, not finite, not the model
 ├── RunError            a run folder that is missing, foreign, locked or of another configuration
 ├── TrainingError       a step that can't be taken: a loss or a gradient that is not finite
-│   └── OutOfMemoryError    a step that found no room
+│   └── OutOfMemoryError    a step that does not fit into memory
 ├── RankLostError       one of several processes that train together is gone
 ├── HealthError         a stage that the doctor finds critical, and that nothing cured
 ├── PlayError           a world that can't be served: a busy port, a bad address
@@ -25,7 +25,7 @@ class TerrariumError(Exception):
         next_step: what the user can do about it.
 
     Attributes:
-        told: whether the first of several processes says it for all.
+        told: whether the first of several processes reports it, so that the others stay silent.
     """
 
     exit_code = 1
@@ -41,7 +41,7 @@ class TerrariumError(Exception):
 
 
 class UsageError(TerrariumError):
-    """An option, preset, key or argument that can't be."""
+    """An option, preset, key or argument that is not valid."""
 
     exit_code = 2
 
@@ -67,7 +67,7 @@ class TrainingError(TerrariumError):
 
 
 class OutOfMemoryError(TrainingError):
-    """A step that found no room in memory."""
+    """A step that does not fit into memory."""
 
 
 class RankLostError(TerrariumError):
@@ -92,10 +92,10 @@ class MissingExtraError(TerrariumError):
         )
 
 
-REFUSALS = ("can't allocate memory", "could not create a primitive")  # torch's and oneDNN's words, on a CPU
+REFUSALS = ("can't allocate memory", "could not create a primitive")  # what torch and oneDNN say on a CPU
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocator refused: Python's and a GPU's have a type of their own, a CPU's only words."""
+    """Whether memory ran out: Python and GPUs raise a type of their own, torch on a CPU only words."""
     typed = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     return typed or (isinstance(error, RuntimeError) and any(words in str(error) for words in REFUSALS))

@@ -26,7 +26,7 @@ def count() -> int:
 
 
 def alone() -> dict[str, str]:
-    """The environment without all that: for a process that we start and that is on its own."""
+    """The environment without the launcher's variables, for a process that we start alone."""
     return {
         key: value
         for key, value in os.environ.items()

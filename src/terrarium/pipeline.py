@@ -1,4 +1,4 @@
-"""The order of things: a run, its three stages, each on the one before, then scores and the report."""
+"""The order of a run: three stages, each built on the one before, then scores and the report."""
 
 from __future__ import annotations
 
@@ -62,20 +62,20 @@ def train(
     gates: bool = True,
     heal: bool = True,
 ) -> RunFolder:
-    """Train the three stages of a run, or go on with them; the report is written in the end.
+    """Train the three stages of a run, or resume them; the report is written at the end.
 
     Args:
-        run_path: of the run; begun where there is none.
-        data: the dataset; may be left out where the run exists.
-        config: likewise; what is given must be what the run was started with.
-        progress: is told how it goes.
-        gates: whether the doctor is asked, now and then and in the end.
-        heal: whether what he finds is treated; otherwise it stops training.
+        run_path: the run's folder; a new run if there is none in it.
+        data: the dataset; optional if the run exists.
+        config: the configuration; optional if the run exists, else the one that it was started with.
+        progress: shows how it goes.
+        gates: whether the doctor is asked, every few steps and at the end.
+        heal: whether what it finds is treated; otherwise it stops training.
 
     Raises:
         HealthError: a stage is critical, and nothing cured it.
-        RunError: the run is another's, or was started with something else.
-        TerrariumError: whatever else keeps training from going on; what was done is kept.
+        RunError: another process holds the run, or it was started with something else.
+        TerrariumError: anything else that keeps training from going on; what was saved stays.
     """
     patience = (config.ranks if config else RanksConfig()).timeout_seconds
     with joined(patience) as ranks, ExitStack() as stack:
@@ -90,7 +90,7 @@ def train(
 
         run = RunFolder.open(Path(ranks.from_first(begin)))
         dataset, config = open_footage(run), run_config(run)
-        for name in STAGES:  # each is shared out: said before time goes into the stages before it
+        for name in STAGES:  # a batch too small to be shared out is refused before any stage is trained
             ranks.share(getattr(config, name).micro_batch)
         device = ranks.device(choose_device(config.device))
         progress.say(f"run {run.path}\n{dataset.describe()}")
@@ -111,15 +111,15 @@ def train(
 
 
 def _report(run_path: Path) -> None:
-    """Write the report, also where we are asked to leave meanwhile: launchers give some time for that."""
+    """Write the report even if we are asked to stop meanwhile: launchers leave some time for that."""
     with Interruption():
         write_report(run_path)
 
 
 def is_done(folder: StageFolder, *, proven: bool) -> bool:
-    """Whether a stage has its last step; and, where it is to be proven, its last checkpoint has been used.
+    """Whether a stage took its last step and, if it is to be `proven`, its last checkpoint was used (L4).
 
-    A kill between the last save and that use leaves a stage that is trained and not done.
+    After a kill between the last save and that use the stage is trained, but not done.
     """
     if not stage_is_trained(folder):
         return False
@@ -127,7 +127,7 @@ def is_done(folder: StageFolder, *, proven: bool) -> bool:
 
 
 def ask_at_play_gate(run: RunFolder, config: Config, progress: ConsoleProgress) -> None:
-    """Hold the finished world against what its configuration asks; scores it where that was not done."""
+    """Compare the finished world with what its configuration asks for; score it first if need be."""
     found = shortfalls(known_scores(run) or evaluate(run, progress=progress.say), config.gates)
     folder = run.stage("dynamics")
     verdict = Verdict.WATCH if found else Verdict.NORMAL
@@ -153,7 +153,7 @@ def serve_world(run: RunFolder, host: str, port: int, announce: Callable[[str], 
     """Serve a run's world until Ctrl-C, starting from held-out frames.
 
     Raises:
-        PlayError: the address can't be had.
+        PlayError: the server can't listen at that address.
     """
     from terrarium.play import create_app, serve
 
@@ -226,7 +226,7 @@ def _prepare(stage: Stage, folder: StageFolder, parents: list[Path], progress: C
 
 
 def _prove(stage: Stage, folder: StageFolder, config: Config) -> None:
-    """A stage is done when its last checkpoint has been used (L4), not when it has been written."""
+    """A stage is done when its last checkpoint was used with success (L4), not when it was written."""
     proof = prove_probe(stage, folder, config, trained_checkpoint(folder))
     note_proof(proof, folder)
     if proof.holds is False:

@@ -1,4 +1,4 @@
-"""What a person sees while things take time: one line that moves, and now and then one that stays."""
+"""What a person sees while something takes time: a line that moves, and now and then one that stays."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from terrarium import launched
 
-LINE_SECONDS = 10.0  # between lines where the output is no terminal
-RECENT = 100  # steps that the estimate of the remaining time is made of
-BLOCK = 10  # steps whose median is one opinion; the slowest and the fastest one are the ends of a band
+LINE_SECONDS = 10.0  # between lines if the output is not a terminal
+RECENT = 100  # steps that the remaining time is estimated from
+BLOCK = 10  # steps per median; the slowest and the fastest median are the ends of the band
 
 
 class ConsoleProgress:
@@ -27,7 +27,7 @@ class ConsoleProgress:
     """
 
     def __init__(self, console: Console | None = None) -> None:
-        # of processes that train together only the first one speaks
+        # of several processes only the first one speaks
         self.console = console or Console(file=sys.stderr, highlight=False, quiet=launched.rank() > 0)
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -52,7 +52,7 @@ class ConsoleProgress:
         self._bar.stop()
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Print a line that stays."""
         self.console.print(text, markup=False, soft_wrap=True)
 
     def update(self, name: str, done: int, total: int, note: str = "") -> None:
@@ -67,7 +67,7 @@ class ConsoleProgress:
         self._line(name, done, total, note)
 
     def step(self, stage: str, row: dict[str, float | int | str | None], steps: int) -> None:
-        """A training step was taken, of so many."""
+        """Show that one of `steps` training steps was taken; `row` is its history row."""
         taken, loss, rate = row["step"], row["loss"], row["frames_per_second"]
         note = f"loss {loss:.4g}  {rate:.0f} frames/s" if isinstance(loss, float) else ""
         self.update(stage, int(taken or 0) + 1, steps, note)

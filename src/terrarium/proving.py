@@ -1,4 +1,4 @@
-"""Checkpoints of a run are used rather than looked at: levels L4 and L5 of `terrarium verify`."""
+"""Checkpoints proven by using them: levels L4 and L5 of `terrarium verify`."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 
 def prove(path: Path, level: int, progress: ConsoleProgress) -> list[Proof]:
-    """Use checkpoints: L4, and L5 where that is asked for.
+    """Use the newest checkpoints of a run: L4, and L5 if asked for.
 
     Args:
         path: a run, a stage of one (its newest whole checkpoint is used), or a checkpoint in one.
         level: 4 or 5.
-        progress: is told where footage has to be tokenized anew.
+        progress: shows it if footage has to be tokenized again.
 
     Returns:
         Empty where the path stands in no run, or there is no whole checkpoint.
@@ -40,7 +40,7 @@ def prove(path: Path, level: int, progress: ConsoleProgress) -> list[Proof]:
     run = RunFolder.open(home)
     dataset, config = open_footage(run), run_config(run)
     device, proofs = choose_device(config.device), list[Proof]()
-    torch.set_flush_denormal(True)  # as in training: else it would be another arithmetic
+    torch.set_flush_denormal(True)  # as in training, or the arithmetic would differ
     for folder in run.stages():
         is_here = path in (run.path, folder.path) or folder.path in path.parents
         checkpoint = path if folder.checkpoints_path == path.parent else newest_valid(folder)[0]

@@ -45,7 +45,7 @@ class Check:
     """One thing that was tried.
 
     Attributes:
-        name: what.
+        name: what was tried.
         passed: whether it worked.
         detail: the numbers, or what went wrong.
     """
@@ -60,9 +60,9 @@ def smoke(data: Path, config: Config, beside: Path, progress: ConsoleProgress) -
 
     Args:
         data: the footage.
-        config: of the run; its stages are tried at their full size, for a few steps.
-        beside: a folder on the disk of the run; it is left as it was.
-        progress: is told each check as it is done.
+        config: the run's configuration; its stages are tried at full size, for a few steps.
+        beside: a folder on the disk that the run will use; it is left as it was.
+        progress: shows each check as it is done.
 
     Raises:
         DataError: the footage can't be read, or is too short for the configuration.
@@ -93,7 +93,7 @@ def _clear_dead(beside: Path) -> None:
 
 
 def shortened(config: Config) -> Config:
-    """The configuration for a few steps of every stage; sizes stay what they are."""
+    """The same configuration with a few steps per stage; sizes do not change."""
     tree = config.model_dump(mode="json")
     for stage in STAGES:
         warmup = min(tree[stage]["warmup_steps"], STEPS // 6)
@@ -103,7 +103,7 @@ def shortened(config: Config) -> Config:
 
 
 def cut_footage(dataset: Dataset, path: Path, config: Config) -> None:
-    """The beginnings of a few episodes as footage of their own, long enough for every stage."""
+    """Store the beginnings of a few episodes as footage of their own, long enough for every stage."""
     clip = max(getattr(config, stage).clip_frames for stage in STAGES)
     length = max(2 * clip, config.dynamics.context_frames + 8)
     episodes = [*_longest(dataset.train, FRAMES // length), *_longest(dataset.held_out, 2)]
@@ -203,7 +203,7 @@ def _replays(run: Path, progress: ConsoleProgress) -> Check:
 
 
 def _same(straight: Path, killed: Path) -> Check:
-    """The killed run became the one that was left alone."""
+    """Whether the killed and resumed run ended up the same as the one left alone."""
     differing = differences(RunFolder.open(straight), RunFolder.open(killed))
     well = "history, weights, average and optimizer, bit for bit"
     told = f"{', '.join(differing[:3])} of {len(differing)} differ" if differing else well
@@ -221,13 +221,13 @@ def smoke_once(
     progress: ConsoleProgress,
     try_it: Callable[..., list[Check]] = smoke,
 ) -> None:
-    """Smoke before a long run, unless a run beside it passed with the same configuration and footage.
+    """Try a long run first, unless a run beside it passed with the same configuration and footage.
 
-    What came out is `smoke.json` in the run folder.
+    The outcome is written to `smoke.json` in the run folder.
 
     Raises:
         HealthError: a check failed.
-        RunError: the folder can't become a run.
+        RunError: no run can be begun in the folder.
         DataError: the footage can't be trained on.
     """
     if sum(getattr(config, stage).steps for stage in STAGES) < LONG_RUN or (run / "run.json").exists():

@@ -151,7 +151,7 @@ def test_no_room_in_memory_is_one_line_and_a_bug_is_not(
 
     monkeypatch.setattr(pipeline, "score", refuse)
     if told:
-        assert refusal(terrarium("evaluate", trained.path), 1).startswith("there is no room in memory. End ")
+        assert refusal(terrarium("evaluate", trained.path), 1).startswith("out of memory. Close ")
     else:
         with pytest.raises(RuntimeError, match="a bug"):
             terrarium("evaluate", trained.path)

@@ -50,7 +50,7 @@ def test_what_can_not_begin_is_refused_before_the_trial(
         (footage.path, "full", "is not empty and not a run: it holds 'thesis.txt'"),
         (footage.path, "full/thesis.txt", "thesis.txt is not a folder"),
         (footage.path, footage.path, "is not empty and not a run"),
-        (odd, "r", "frames of 36x32, no multiples of 8"),
+        (odd, "r", "frames of 36x32, not multiples of 8"),
         (short, "r", "needs clips of 12 frames"),
     ):
         assert said in refusal(terrarium("train", "--data", data, "--run", run, *LONG), 1)

@@ -10,7 +10,7 @@ from terrarium.cli.group import FOLDER, LONGEST_LINE, main
 from terrarium.errors import UsageError
 
 FRAMES = 12_000
-STRIDE = 8  # of the tokenizer, which would have to be imported with torch; a test holds the two together
+STRIDE = 8  # the tokenizer's; importing it from there would import torch, so a test compares the two
 
 
 @main.command()
@@ -48,10 +48,10 @@ def record(
 @click.option("--size", default="64x64", show_default=True, help="HEIGHTxWIDTH in pixels.")
 @click.option("--rate", default=10.0, show_default=True, help="Frames per second to keep.")
 @click.option(
-    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Of the held-out split."
+    "--seed", default=0, show_default=True, type=click.IntRange(min=0), help="Picks what is held out."
 )
 def ingest(paths: tuple[Path, ...], out: Path, size: str, rate: float, seed: int) -> None:
-    """Make footage of video files, folders of them, or a TinyWorlds *_frames.h5."""
+    """Turn video files, folders of them, or a TinyWorlds *_frames.h5 into footage."""
     from terrarium.data.sources.video import ingest as ingest_footage
     from terrarium.doctor.wording import plain
     from terrarium.progress import ConsoleProgress
@@ -73,10 +73,10 @@ def ingest(paths: tuple[Path, ...], out: Path, size: str, rate: float, seed: int
 
 
 def size_of(text: str) -> tuple[int, int]:
-    """The height and width that a size names.
+    """Parse HEIGHTxWIDTH.
 
     Raises:
-        UsageError: it names none, or one that no grid of tokens fits.
+        UsageError: it is something else, or does not fit the grid of tokens.
     """
     height, cross, width = text.lower().partition("x")
     if not (cross and height.isdecimal() and width.isdecimal() and len(text) < 20):

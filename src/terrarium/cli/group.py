@@ -15,10 +15,8 @@ from terrarium.errors import TerrariumError, is_out_of_memory
 if TYPE_CHECKING:
     from types import FrameType
 
-LONGEST_LINE = 4000  # names of files may hold anything: what is said of them stays one line
-LESS = (
-    "End other programs, or choose a smaller --preset, batch_size or size of frames; what was saved is kept."
-)
+LONGEST_LINE = 4000  # file names may hold anything; a message about one stays on one line
+LESS = "Close other programs, or choose a smaller --preset, batch_size or frame size; what was saved is kept."
 FOLDER = click.Path(path_type=Path)
 
 
@@ -34,19 +32,19 @@ class Verbs(click.Group):
                 sys.exit(error.exit_code)
             _fail(str(error), error.exit_code)
         except BrokenPipeError:
-            sys.exit(1)  # whoever read our output has left
+            sys.exit(1)  # the reader of our output has gone
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            _fail(f"there is no room in memory. {LESS}", 1)
-        except OSError as error:  # a disk that is full or fails, where no one else has a word for it
+            _fail(f"out of memory. {LESS}", 1)
+        except OSError as error:  # a full or failing disk that nothing else reported
             _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
         finally:
             signal.signal(signal.SIGTERM, before)
 
 
 def _end(number: int, _frame: FrameType | None) -> NoReturn:
-    """Leave through every open context: a game's process ends with us, and no half-made folder stays."""
+    """Exit through every open context, so that a game's process ends and no half-made folder stays."""
     sys.exit(128 + number)
 
 

@@ -1,4 +1,4 @@
-"""The run that a verb is about: opened, begun, or trained on; and the configuration asked for."""
+"""What verbs that take a run share: opening or beginning it, training it, and the configuration asked for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def asked_config(run: Path | None, preset: str | None, assignments: tuple[str, ...]) -> Config | None:
-    """What was asked for, a run that exists being asked for as it is; None where nothing was."""
+    """The configuration asked for; None if nothing was, and an existing run is to go on as it is."""
     from terrarium.config import from_tree, override
     from terrarium.presets import preset as named_preset
 
@@ -28,7 +28,7 @@ def asked_config(run: Path | None, preset: str | None, assignments: tuple[str, .
 
 @contextmanager
 def run_path(asked: Path | None) -> Iterator[Path]:
-    """The folder of a run, a new one in results/ by default; nothing is left of one that was not begun."""
+    """The folder of a run, by default a new one in results/; removed again if no run was begun in it."""
     from terrarium.run.folder import RESULTS, new_run_path
 
     fresh = asked is None or not asked.exists()
@@ -41,7 +41,7 @@ def run_path(asked: Path | None) -> Iterator[Path]:
 
 
 def _remove_unbegun(path: Path, *, with_parent: bool) -> None:
-    """Take away a folder that holds nothing but a lock; what holds footage or a passed trial stays."""
+    """Remove a folder that holds nothing but a lock; one with footage or a passed trial stays."""
     from terrarium.run.lock import is_held
 
     with suppress(OSError):
@@ -68,12 +68,12 @@ def train_or_stop(
     gates: bool = True,
     heal: bool = True,
 ) -> RunFolder | None:
-    """The trained run, or None where it was asked to stop before the end."""
+    """Train; returns the run, or None if it was asked to stop before the end."""
     from terrarium.pipeline import train as train_run
     from terrarium.train.interruption import Interrupted
 
     try:
         return train_run(run, data, config, progress, gates=gates, heal=heal)
     except Interrupted as stopped:
-        progress.say(f"{stopped}. Go on with: terrarium {verb} --run {run}")
+        progress.say(f"{stopped}. Resume with: terrarium {verb} --run {run}")
         return None

@@ -23,7 +23,7 @@ DEMO_ENV = "VizdoomBasic-v1"
 @click.option("--frames", default=FRAMES, show_default=True, type=click.IntRange(min=100))
 @click.option("--preset", help="quick (the default), small or base.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a setting.")
-@click.option("--no-play", is_flag=True, help="End instead of serving the world.")
+@click.option("--no-play", is_flag=True, help="Stop after the report instead of serving the world.")
 @click.option("--port", default=PORT, show_default=True, type=click.IntRange(0, 65535))
 def demo(
     run: Path | None,
@@ -42,7 +42,7 @@ def demo(
     config = asked_config(run, preset, assignments)
     with run_path(run) as path, ConsoleProgress() as progress:
         data = path / "footage"
-        begun = (path / "run.json").exists()  # on whatever footage: it goes on with that
+        begun = (path / "run.json").exists()  # it goes on with the footage it began with
         if not begun and not (data / "dataset.json").exists():
             from terrarium.data.sources.gymnasium import record as record_footage
 
@@ -70,9 +70,11 @@ def demo(
 @click.option("--run", type=FOLDER, help="Folder of the run; a new one in results/ by default.")
 @click.option("--preset", help="quick (the default), small or base.")
 @click.option("--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Change a setting.")
-@click.option("--no-smoke", is_flag=True, help="Begin a long run without the trial that comes before it.")
+@click.option("--no-smoke", is_flag=True, help="Begin a long run without the trial before it.")
 @click.option("--no-gates", is_flag=True, help="Train without asking the doctor.")
-@click.option("--no-heal", is_flag=True, help="Stop where the doctor finds a stage critical; treat nothing.")
+@click.option(
+    "--no-heal", is_flag=True, help="Stop when the doctor finds a stage critical, instead of treating it."
+)
 def train(
     data: Path | None,
     run: Path | None,
@@ -108,7 +110,7 @@ def train(
     "--beside", type=FOLDER, default=Path(), help="A folder on the disk of the run; here by default."
 )
 def smoke(data: Path, preset: str, assignments: tuple[str, ...], beside: Path) -> None:
-    """Try in a minute or two what a long run relies on: it trains, saves, resumes, survives a kill."""
+    """Try in a minute or two what a long run relies on: training, saving, resuming, surviving a kill."""
     from terrarium.config import override
     from terrarium.presets import preset as named_preset
     from terrarium.progress import ConsoleProgress
@@ -121,7 +123,7 @@ def smoke(data: Path, preset: str, assignments: tuple[str, ...], beside: Path) -
 
 @main.command()
 @click.argument("run", type=FOLDER)
-@click.option("--timeout", default=300.0, show_default=True, help="Seconds to wait for a live run to leave.")
+@click.option("--timeout", default=300.0, show_default=True, help="Seconds to wait for a live run to stop.")
 def freeze(run: Path, timeout: float) -> None:
     """Pin the checkpoint to fall back on in each stage, and stop a live run cleanly. Nothing is killed.
 

@@ -36,7 +36,7 @@ def evaluate(run: Path, as_json: bool) -> None:
 
 @main.command()
 @click.argument("run", type=FOLDER)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Anything else than loopback is on you.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Other than loopback: at your own risk.")
 @click.option("--port", default=PORT, show_default=True, type=click.IntRange(0, 65535))
 def play(run: Path, host: str, port: int) -> None:
     """Serve the world of a run to a browser."""
@@ -47,7 +47,7 @@ def play(run: Path, host: str, port: int) -> None:
 @click.argument("run", type=FOLDER)
 @click.option("--out", type=FOLDER, default=Path("Logs"), show_default=True)
 def export(run: Path, out: Path) -> None:
-    """Write the histories under the names and columns that the field's scripts expect."""
+    """Write the histories under the file and column names of W&B exports, for existing scripts."""
     from terrarium.run.export import export_histories
 
     for path in export_histories(open_run(run), out):

@@ -1,4 +1,4 @@
-"""Where training meets the doctor: gates that ask, trials of what is the cause, and cures."""
+"""Where training meets the doctor: gates that ask it, trials that test a cause, and cures."""
 
 from __future__ import annotations
 

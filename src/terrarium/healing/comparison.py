@@ -1,4 +1,4 @@
-"""Whether one way through some steps did better than another through the same: by enough, and not by luck."""
+"""Whether one way through the same steps did better than another: by enough, and not by luck."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from itertools import pairwise
 from statistics import fmean
 
 SURE = 3.0  # standard errors: by luck alone about once in a thousand trials
-UNDONE = 1 / 2  # of a rise: who undoes less of it has not cured it
+UNDONE = 1 / 2  # of a rise: undoing less of it is no cure
 
 
 @dataclass(frozen=True)
 class Gain:
-    """By how much a measure is lower than in a control, step by step on the same batches.
+    """How much lower a measure is than in a control run, step by step on the same batches.
 
     Attributes:
-        mean: of the differences; infinite where only the control was not finite.
-        error: its standard error, from how differences change from one step to the next. Batches are drawn
-            anew at each step: that is the noise. What changes slowly is what is looked for.
+        mean: mean difference; infinite if only the control was not finite.
+        error: its standard error, estimated from how the differences change between neighbouring steps. Each
+            step has another batch: that is the noise. The effect looked for changes slowly.
     """
 
     mean: float
     error: float
 
     def is_sure(self, least: float) -> bool:
-        """Whether it is at least so much, and more than `SURE` standard errors."""
+        """Whether it is more than `least`, and more than `SURE` standard errors."""
         return self.mean > least and (math.isinf(self.mean) or self.mean > SURE * self.error)
 
 
 def gain_over(control: Sequence[float], other: Sequence[float]) -> Gain:
-    """By how much `other` is lower than `control`: series of the same steps, infinite where one failed."""
+    """How much lower `other` is than `control`: series over the same steps, infinite where one failed."""
     if not _finite(other):
         return Gain(-math.inf, 0.0)
     if not _finite(control):
@@ -45,9 +45,9 @@ def gain_over(control: Sequence[float], other: Sequence[float]) -> Gain:
 
 
 def least_gain(control: Sequence[float], share: float, before: float | None) -> float:
-    """What a cure must gain on a control: a share of its level, and half of its rise over the level before.
+    """What a cure must gain on a control: a share of its level or half of its rise, whichever is more.
 
-    A lower rate always gains a little by itself once a loss has settled; it does not undo a rise by itself.
+    Once a loss has settled, a lower rate always gains a little; but by itself it does not undo a rise.
     """
     if not _finite(control):
         return 0.0

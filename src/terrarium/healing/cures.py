@@ -1,4 +1,4 @@
-"""What a gate does something about. A table: a code that is not in it moves no gate."""
+"""Which findings a gate acts on: codes that are not in this table change nothing."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ MEASURES: dict[str, str | None] = {
     "gradient-vanishing": None,
     "parameters-frozen": None,
 }
-"""Code -> the column of the history by which cures of it are tried; None where training can do nothing."""
+"""Code -> the history column that tells whether a cure works; None if training can do nothing about it."""
 
 
 def illness(diagnosis: Diagnosis) -> Finding | None:
-    """The first critical lead that a gate can do something about, or None."""
+    """The first critical leading finding that a gate acts on, or None."""
     leads = (finding for finding in diagnosis.findings if finding.caused_by is None)
     return next(
         (each for each in leads if each.severity is Severity.CRITICAL and each.code in MEASURES), None
@@ -36,14 +36,14 @@ def illness(diagnosis: Diagnosis) -> Finding | None:
 
 
 def onset(diagnosis: Diagnosis, lead: Finding) -> int:
-    """The first step of an illness: of its lead, or of what follows from it where that shows earlier."""
+    """The step at which an illness began: that of its lead, or of an effect that shows earlier."""
     place = diagnosis.findings.index(lead)
     steps = [lead.first_step, *(each.first_step for each in diagnosis.findings if each.caused_by == place)]
     return min((step for step in steps if step is not None), default=0)
 
 
 def first_signs(diagnosis: Diagnosis) -> int | None:
-    """Where what must be watched began, None where nothing must: what was saved before is worth keeping."""
+    """The step of the first sign of trouble, or None: checkpoints from before it are worth keeping."""
     steps = [
         each.first_step
         for each in diagnosis.findings

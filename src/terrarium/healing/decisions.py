@@ -1,4 +1,4 @@
-"""What was decided at the gates of a stage: one line each in `gates.jsonl`, kept for good."""
+"""What was decided at the gates of a stage: one line each in `gates.jsonl`, never removed."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ class What(StrEnum):
     """What may be decided."""
 
     CONTINUE = "continue"
-    RETUNE = "retune"  # back, and on at a lower rate
-    ROLL_BACK = "roll back"  # back, and on with other batches
+    RETUNE = "retune"  # go back, continue at a lower rate
+    ROLL_BACK = "roll back"  # go back, continue with other batches
     RESTART = "restart stage"
     STOP = "stop"
 
 
 @dataclass(frozen=True)
 class Trouble:
-    """Something that training can't go on with as it is.
+    """Something that keeps training from going on as it is.
 
     Attributes:
-        step: steps taken when it was seen.
-        code: of the finding, or of what a step was refused for.
+        step: steps taken when it was noticed.
+        code: code of the finding, or of the reason why a step was refused.
         onset: the step at which it began.
-        verdict: of the doctor about the stage; "" where a step was refused before he was asked.
-        numbers: name -> number that it rests on.
+        verdict: the doctor's verdict on the stage; "" if a step was refused before the doctor was asked.
+        numbers: name -> number that it is based on.
     """
 
     step: int
@@ -50,17 +50,17 @@ class Decision:
 
     Attributes:
         step: steps taken when it was made.
-        what: was decided.
-        verdict: of the doctor about the stage; "" where a step was refused before he was asked.
-        code: of the finding that led to it; "" where nothing did.
-        onset: the step at which that began, None where nothing did.
-        cause: code of what a trial proved to be behind it; "" where nothing was proved.
-        numbers: name -> number that it rests on; those of trials are called "loss at rate x 0.1".
-        resumed_from: the step that training goes back to, None where it goes on or stops.
+        what: what was decided.
+        verdict: the doctor's verdict on the stage; "" if a step was refused before the doctor was asked.
+        code: code of the finding that led to it; "" if none did.
+        onset: the step at which that began; None if nothing did.
+        cause: code of the cause that a trial proved; "" if none was proved.
+        numbers: name -> number that it is based on; those of trials are named like "loss at rate x 0.1".
+        resumed_from: the step that training goes back to; None if it goes on or stops.
         rate_factor: what the learning rate is multiplied by from there on.
-        skip_batches: how many batches are passed over there.
-        accumulation_factor: into how many times as many micro-batches a batch is cut from there on.
-        reason: in words.
+        skip_batches: how many batches are skipped there.
+        accumulation_factor: how many times as many micro-batches a batch is cut into from there on.
+        reason: why, in words.
     """
 
     step: int
@@ -78,13 +78,13 @@ class Decision:
 
     @staticmethod
     def about(trouble: Trouble, what: What, reason: str) -> Decision:
-        """What is decided about a trouble."""
+        """A decision about a trouble."""
         found = trouble.verdict, trouble.code, trouble.onset, trouble.numbers
         return Decision(trouble.step, what, *found, reason=reason)
 
 
 def write_down(folder: StageFolder, decision: Decision) -> None:
-    """Append a decision, and see it on the disk.
+    """Append a decision, and wait until the disk has it.
 
     Raises:
         RunError: it can't be written.
@@ -98,7 +98,7 @@ def write_down(folder: StageFolder, decision: Decision) -> None:
 
 
 def cures_tried(folder: StageFolder) -> list[dict[str, object]]:
-    """The decisions so far that set the stage back; lines that can't be read count for nothing."""
+    """The decisions so far that set the stage back; unreadable lines are ignored."""
     try:
         lines = (folder.path / NAME).read_bytes().splitlines()
     except FileNotFoundError:
@@ -133,10 +133,10 @@ def adjustment_of(row: Mapping[str, object], number: int) -> Adjustment | None:
 
 
 def tries_of(trouble: Trouble, cures: list[dict[str, object]]) -> list[dict[str, object]]:
-    """Those of the cures that were tried for the same trouble: the same code, and training got no further.
+    """The cures that were tried for this same trouble: of the same code, and training got no further.
 
-    A cure held where training went on beyond the place where the trouble was seen, for as long again as it
-    had been set back: what comes later is another trouble.
+    A cure has held if training went beyond the step where the trouble was noticed, by as many steps as it had
+    been set back. Whatever comes later counts as another trouble.
     """
     same = [row for row in cures if row.get("code") == trouble.code]
     return [row for row in same if trouble.onset <= _held_at(row)]

@@ -1,4 +1,4 @@
-"""The gate of a stage in training: the doctor is asked, and what he finds is treated or stops the stage."""
+"""The gate of a stage in training: it asks the doctor, and treats what is found or stops the stage."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ from terrarium.train.stages import Stage
 from terrarium.train.state import TrainState
 
 BEFORE_TROUBLE = "the last one before trouble"
-LONGEST_PASSED_OVER = 16  # batches that are bad in a row and passed over at once
+LONGEST_PASSED_OVER = 16  # bad batches in a row that are skipped at once
 NOT_FINITE, OUT_OF_MEMORY = "loss-not-finite", "out-of-memory"
 
 
 class DoctorGate:
-    """Asks the doctor about a stage, with the code that writes the report, and answers training.
+    """Asks the doctor about a stage, with the same code that writes the report, and answers training.
 
     Every answer is a line in the stage's `gates.jsonl`.
 
     Args:
-        stage: before its first step.
-        folder: of the stage.
-        config: of the run.
-        heal: whether to treat what is found; otherwise it stops training.
-        say: is told what was decided, other than to go on.
+        stage: the stage before its first step.
+        folder: the stage's folder.
+        config: the run's configuration.
+        heal: whether to treat what is found; otherwise training stops.
+        say: prints a line about every decision but to go on.
     """
 
     def __init__(
@@ -63,11 +63,11 @@ class DoctorGate:
         self._told_unmoved: list[str] = []
 
     def ask(self, step: int, *, last: bool, asked: Callable[[], str] = never) -> Adjustment | None:
-        """After so many steps: None to go on, or where to go back to and what to change.
+        """None to go on, or where to go back to and what to change.
 
         Raises:
             HealthError: the stage is critical and can't be treated.
-            Interrupted: training is to leave while causes are tried; nothing is decided.
+            Interrupted: training is to stop while causes are tried; nothing is decided.
         """
         if step % self._stage.config.gate_every and not last:
             return None
@@ -85,7 +85,7 @@ class DoctorGate:
         return None
 
     def passed(self, state: TrainState) -> None:
-        """A state is remembered at every gate: the way back to it is shorter than to a checkpoint."""
+        """Remember the state at every gate: that is a shorter way back than to a checkpoint."""
         if state.step % self._stage.config.gate_every == 0:
             self._recent.remember(state.snapshot())
 
@@ -118,13 +118,13 @@ class DoctorGate:
         return self._set_back(self._after_trials(trouble, measure, asked))
 
     def _after_trials(self, trouble: Trouble, measure: str, asked: Callable[[], str]) -> Decision:
-        """The same steps on the same batches, at this and at lower rates, say which cure it is."""
+        """Take the same steps on the same batches, at this rate and at lower ones, to find the cure."""
         start, stage, folder = self._way_back(trouble), self._stage, self._folder
         trials = try_rates(stage, self._untrained, folder, self._config, start, trouble, measure, asked)
         return believe(trials, self._config.gates.trial_gain, trouble, checkpoint_step(start))
 
     def _way_back(self, trouble: Trouble) -> Path | None:
-        """A checkpoint from before the onset; a nearer state that is in memory becomes one."""
+        """A checkpoint from before the onset; a nearer state in memory is made into one."""
         saved = before_trouble(self._folder, trouble)
         kept = self._recent.newest_until(trouble.onset, but=gone_back_to(self._folder, trouble))
         if kept is None or kept.step <= checkpoint_step(saved):
@@ -136,7 +136,7 @@ class DoctorGate:
             return saved
 
     def _past_what_is_not_finite(self, trouble: Trouble, refusal: TrainingError) -> Decision:
-        """Batches that are bad by themselves are passed over, others once; then the rate is lowered."""
+        """Skip batches that are bad by themselves. Skip any other once; the next time lower the rate."""
         first = Adjustments.read(self._folder).batch_of(trouble.step)
         count = bad_in_a_row(self._stage, self._untrained, self._config, first, LONGEST_PASSED_OVER)
         if count:
@@ -156,7 +156,7 @@ class DoctorGate:
         return cut_batches(trouble, refusal.what)
 
     def _refuse_too_many(self, trouble: Trouble) -> int:
-        """How often this very trouble was treated before, if it may be once more."""
+        """How often this very trouble was treated before; raises if that was too often."""
         gates, cures = self._config.gates, cures_tried(self._folder)
         cures = [row for row in cures if row.get("code") != OUT_OF_MEMORY]  # bounded by the batch itself
         again = len(tries_of(trouble, cures))
@@ -202,7 +202,7 @@ class DoctorGate:
 
 
 def _loss(diagnosis: Diagnosis) -> dict[str, float | None]:
-    """The last loss, so that a decision to go on rests on a number too."""
+    """The last loss, so that a decision to go on is based on a number too."""
     history = next(iter(diagnosis.evidence.stages.values())).history
     losses = history.columns.get("loss") if history else None
     return {"loss": float(losses[-1])} if losses is not None and losses.size else {}

@@ -1,4 +1,4 @@
-"""Parameters that training does not move: noted by name at every gate, for the doctor."""
+"""Parameters that training does not change: noted by name at every gate, for the doctor."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ NAME = "parameters.json"
 
 
 def note_unmoved(before: nn.Module, now: nn.Module, folder: StageFolder, step: int) -> list[str]:
-    """Write down which parameters are, bit for bit, what they were before the first step.
+    """Write down which parameters are still, bit for bit, what they were before the first step.
 
     Args:
         before: the model before its first step.
-        now: the same model after some.
-        folder: of the stage; gets `parameters.json`, where there are any.
-        step: steps taken.
+        now: the same model after some steps.
+        folder: the stage's folder; gets `parameters.json` if there are any.
+        step: steps taken so far.
 
     Returns:
-        Their names. Parameters that lie in shards here are not compared.
+        Their names. Sharded parameters are not compared.
 
     Raises:
         RunError: it can't be written.

@@ -1,4 +1,4 @@
-"""The last gate: whether the finished world can be played, by its scores on held-out footage."""
+"""The last gate: whether the finished world is worth playing, by its scores on held-out footage."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from terrarium.doctor.json_files import mapping, number
 
 
 def shortfalls(scores: Mapping[str, object], asked: GatesConfig) -> list[str]:
-    """In what a world falls short of its configuration, in words; empty where it passes.
+    """Where a world falls short of what its configuration asks for, in words; empty if it passes.
 
-    A figure that could not be measured is a shortfall: nobody saw that it is reached.
+    A figure that could not be measured counts as a shortfall.
 
     Args:
-        scores: as `evaluate` gives them.
+        scores: what `evaluate` returned.
         asked: the thresholds.
     """
     dynamics = mapping(scores.get("dynamics"))
@@ -42,5 +42,5 @@ def shortfalls(scores: Mapping[str, object], asked: GatesConfig) -> list[str]:
 
 
 def _why(tree: Mapping[str, object], key: str) -> str:
-    """The reason that scoring gave, where it gave one."""
+    """The reason that scoring gave, if any."""
     return f": {tree[key]}" if isinstance(tree.get(key), str) else ""

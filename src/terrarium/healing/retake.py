@@ -1,4 +1,4 @@
-"""Steps of a stage taken again, on copies: at other rates, or on one batch alone. Nothing is written."""
+"""Steps of a stage taken again on copies: at other rates, or on one batch alone. Nothing is written."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from terrarium.train.proof import replay, take_steps
 from terrarium.train.stages import Stage
 from terrarium.train.state import TrainState
 
-LEAST_BEFORE = 4  # rows before the onset, to know the level that there was
+LEAST_BEFORE = 4  # rows before the onset that are needed to know the level there
 
 
 def try_rates(
@@ -36,22 +36,22 @@ def try_rates(
     measure: str = LOSS,
     asked: Callable[[], str] = never,
 ) -> Trials:
-    """Take the steps from a checkpoint to beyond an onset again, on copies, as they were and at lower rates.
+    """Repeat the steps from a checkpoint to beyond an onset, on copies, at the same rate and at lower ones.
 
-    Where they find no room, every batch is cut in two, as training itself would.
+    If they run out of memory every batch is cut in two, as training itself would do.
 
     Args:
-        stage: that went wrong; its live model is left alone.
-        untrained: a model before its first step, for where there is no checkpoint.
-        folder: of the stage; its history reaches the step at which the trouble was seen.
-        config: of the run.
+        stage: the stage that went wrong; its live model is not touched.
+        untrained: the model before its first step, to begin with if there is no checkpoint.
+        folder: the stage's folder; its history reaches the step at which the trouble was seen.
+        config: the run's configuration.
         start: a whole checkpoint from before the onset, or None for the beginning.
         trouble: what went wrong.
-        measure: the column of the history that shows it.
-        asked: why to leave before that, "" to go on.
+        measure: the history column that shows it.
+        asked: why to stop early, "" to go on.
 
     Raises:
-        Interrupted: it was asked to leave.
+        Interrupted: it was asked to stop.
     """
     had, sign = _column(folder, measure), sign_of(measure)
     plan = plan_trial(checkpoint_step(start), trouble, config.gates, stage.config.steps)
@@ -82,7 +82,7 @@ def _take_again(
     parts: int,
     asked: Callable[[], str],
 ) -> dict[float, list[Row]]:
-    """The rows of each rate; they end where a step was not finite."""
+    """The rows at each rate; they end at a step that was not finite."""
     made = (*Adjustments.read(folder).made, Adjustment(plan.begin, accumulation_factor=parts))
     ways: dict[float, list[Row]] = {factor: [] for factor in FACTORS}
     try:
@@ -103,9 +103,10 @@ def _take_again(
 
 
 def bad_in_a_row(stage: Stage, untrained: nn.Module, config: Config, first: int, most: int) -> int:
-    """How many batches, from the number of one on, are not finite even to a model that has learnt nothing.
+    """How many batches in a row, from number `first` on, give even an untrained model a loss that is not
+    finite.
 
-    They are bad by themselves: no rate and no weights are to blame.
+    Such batches are bad by themselves: neither rate nor weights are to blame.
     """
     fresh = replace(stage, model=untrained)
     count = 0

@@ -1,4 +1,4 @@
-"""What may be decided about a trouble: one small function for each cure. Nothing is done here."""
+"""What can be decided about a trouble: one small function per cure. Nothing is carried out here."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ def stop(trouble: Trouble, reason: str) -> Decision:
 
 
 def go_back(trouble: Trouble, to: int, reason: str) -> Decision:
-    """Back to a step, and on from there with nothing changed."""
+    """Go back to a step, and continue with nothing changed."""
     return replace(Decision.about(trouble, What.ROLL_BACK, reason), resumed_from=to)
 
 
 def pass_over(trouble: Trouble, to: int, batches: int, reason: str) -> Decision:
-    """Back to a step, and on from there without so many batches."""
+    """Go back to a step, and continue without the next `batches` batches."""
     return replace(go_back(trouble, to, reason), skip_batches=batches)
 
 
 def lower_rate(trouble: Trouble, to: int, factor: float, reason: str, cause: str = "") -> Decision:
-    """Back to a step, and on from there at so much of the rate."""
+    """Go back to a step, and continue at `factor` times the rate."""
     decision = Decision.about(trouble, What.RETUNE, reason)
     return replace(decision, resumed_from=to, rate_factor=factor, cause=cause)
 
 
 def begin_anew(trouble: Trouble) -> Decision:
-    """The stage from its beginning, at a lower rate (a guess) and on batches that it has not seen."""
+    """Restart the stage at a lower rate (a guess) and on batches that it has not seen."""
     decision = Decision.about(trouble, What.RESTART, "from its beginning")
     return replace(decision, resumed_from=0, rate_factor=LOWER, skip_batches=trouble.step)
 
 
 def cut_batches(trouble: Trouble, reason: str) -> Decision:
-    """The same batches in twice as many parts: the step stays what it was, but for rounding."""
+    """Cut batches into twice as many parts: the step stays the same except for rounding."""
     decision = Decision.about(trouble, What.RETUNE, reason)
     return replace(decision, resumed_from=trouble.step, accumulation_factor=2)
 
 
 def believe(trials: Trials, share: float, trouble: Trouble, to: int) -> Decision:
-    """What the same steps, taken again from `to`, speak for: the rate, the batches, or neither of them."""
+    """Decide by what the same steps, taken again from `to`, point at: the rate, the batches, or neither."""
     tried = replace(trouble, numbers=trouble.numbers | trials.numbers(share))
     if trials.passed(share):
         return go_back(tried, to, "the same steps, taken again as they were, do better: nothing is changed")

@@ -1,4 +1,4 @@
-"""A cause is tried before it is believed: which steps are taken again, and what the outcome speaks for."""
+"""Trials that test a cause: which steps are taken again, and what the outcome means."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from terrarium.healing.comparison import gain_over, least_gain
 from terrarium.healing.decisions import Trouble
 
 FACTORS = (1.0, 1 / 3, 1 / 10)
-COMPARED = 1 / 2  # the last part of the steps since the onset: the first ones differ little
-LEAST_BEYOND = 8  # steps beyond the onset: fewer tell nothing
-LEAST_ALLOWED = 72  # steps: of a short stage a share is too little to try anything
-LOSS = "loss"  # the one measure of which less is better
+COMPARED = 1 / 2  # of the steps since the onset, the last ones: the first differ little
+LEAST_BEYOND = 8  # steps beyond the onset: fewer prove nothing
+LEAST_ALLOWED = 72  # steps: in a short stage the share alone would be too few
+LOSS = "loss"  # the only measure for which less is better
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class Plan:
 
     Attributes:
         begin: the step of the checkpoint.
-        part: up to this step they are taken once, at the rate as it was; from there on at every rate.
+        part: up to this step they are taken once, at the rate as it was; after it at every rate.
         stop: the step to end at.
         compare: from this step on they are compared.
-        allowed: how many steps may be taken in all.
+        allowed: how many steps may be taken altogether.
     """
 
     begin: int
@@ -37,14 +37,14 @@ class Plan:
 
     @property
     def cost(self) -> int:
-        """How many steps are taken in all."""
+        """How many steps are taken altogether."""
         return self.part - self.begin + len(FACTORS) * (self.stop - self.part)
 
 
 def plan_trial(begin: int, trouble: Trouble, gates: GatesConfig, steps: int) -> Plan | None:
-    """The longest trial that costs no more than its share of a stage's steps; None where none is worth it.
+    """The longest trial that costs no more than its share of a stage's steps; None if none is worth it.
 
-    Where the onset is far from the checkpoint, the way there is taken but once: rates part at the onset.
+    If the onset is far from the checkpoint, the way there is taken only once: rates differ from the onset on.
     """
     allowed, known = max(LEAST_ALLOWED, round(gates.trial_share * steps)), trouble.step - trouble.onset
 
@@ -61,15 +61,15 @@ def plan_trial(begin: int, trouble: Trouble, gates: GatesConfig, steps: int) -> 
 
 @dataclass(frozen=True)
 class Trials:
-    """What became of the steps that went wrong, over the last of them; of every series, less is better.
+    """How the steps that went wrong came out, over the last of them; in every series, less is better.
 
     Attributes:
         as_it_was: the measure at each step, from the history.
-        again: rate factor -> the same where they are taken anew; infinite where a step was not finite. Empty
-            where nothing could be tried.
-        before: the mean of the measure before the onset, None where it is not known.
-        measure: its name; where more is better, the series hold it with its sign turned.
-        plan: which steps were taken, None where none could be.
+        again: rate factor -> the same when they are taken again; infinite where a step was not finite. Empty
+            if nothing could be tried.
+        before: mean of the measure before the onset, None if unknown.
+        measure: its name; if more is better, the series hold it with its sign flipped.
+        plan: which steps were taken, None if none could be.
     """
 
     as_it_was: Sequence[float]
@@ -79,14 +79,14 @@ class Trials:
     plan: Plan | None = None
 
     def passed(self, share: float) -> bool:
-        """Whether all is well with nothing changed: what went wrong was neither the rate nor the batches."""
+        """Whether all is well with nothing changed: neither rate nor batches were the cause."""
         if 1.0 not in self.again:
             return False
         least = least_gain(self.as_it_was, share, self.before)
         return gain_over(self.as_it_was, self.again[1.0]).is_sure(least)
 
     def best(self, share: float) -> float | None:
-        """The lower rate that does best, None where none is surely better than the old rate, by enough."""
+        """The lower rate that does best; None if none is surely better than the old one, by enough."""
         control = self.again.get(1.0, ())
         least = least_gain(control, share, self.before)
         better = {
@@ -97,7 +97,7 @@ class Trials:
         return min(better, key=better.__getitem__, default=None)
 
     def numbers(self, share: float) -> dict[str, float | None]:
-        """For the record: means, what had to be gained and how sure it is, and what it cost."""
+        """For the record: means, the gain asked for, standard errors, and what the trial cost."""
         sign, control = sign_of(self.measure), self.again.get(1.0, ())
         told: dict[str, float | None] = {f"{self.measure} as it was": sign * _mean(self.as_it_was)}
         for factor, series in self.again.items():
@@ -112,7 +112,7 @@ class Trials:
 
 
 def sign_of(measure: str) -> float:
-    """What turns a measure into one of which less is better."""
+    """The sign that turns a measure into one for which less is better."""
     return 1.0 if measure == LOSS else -1.0
 
 

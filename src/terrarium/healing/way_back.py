@@ -12,7 +12,7 @@ from terrarium.run.verify import judge
 
 
 def newest_until(folder: StageFolder, step: int, but: Collection[object] = ()) -> Path | None:
-    """The newest whole checkpoint of this step or an earlier one, those of `but` left out, or None."""
+    """The newest whole checkpoint of this step or earlier, not counting the steps in `but`, or None."""
     for path in reversed(list_checkpoints(folder)):
         there = checkpoint_step(path)
         if there > step or there in but:
@@ -23,11 +23,11 @@ def newest_until(folder: StageFolder, step: int, but: Collection[object] = ()) -
 
 
 def before_trouble(folder: StageFolder, trouble: Trouble) -> Path | None:
-    """The newest whole checkpoint before an onset, but none that was gone back to for it in vain."""
+    """The newest whole checkpoint before an onset that training has not gone back to in vain."""
     return newest_until(folder, trouble.onset, but=gone_back_to(folder, trouble))
 
 
 def gone_back_to(folder: StageFolder, trouble: Trouble) -> set[object]:
-    """The steps that training went back to for a trouble, in vain: it is here again."""
+    """The steps that training already went back to because of a trouble that is here again."""
     cures = [row for row in cures_tried(folder) if row.get("code") == trouble.code]
     return {row.get("resumed_from") for row in cures if row["what"] == What.ROLL_BACK}

@@ -1,7 +1,7 @@
 """What was changed in a run that is under way: from which step on, by how much, and why.
 
-They lie beside the history and are functions of the step, as everything in training is: a run that is killed
-after a roll-back resumes with the rate that the roll-back chose.
+They are stored beside the history and are functions of the step, like everything in training: a run that is
+killed after a roll-back resumes with the rate that the roll-back chose.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class Adjustment:
     """One change.
 
     Attributes:
-        from_step: the first step that it holds for.
-        rate_factor: the learning rate is multiplied by it, from there on.
-        skip_batches: so many batches are passed over there.
-        reason: what it was done for.
-        accumulation_factor: a batch is cut into so many times as many micro-batches, from there on.
-        decision: which of the decisions to go back it carries out, counted from 1; 0 where none led to it.
+        from_step: the first step that it applies to.
+        rate_factor: what the learning rate is multiplied by from there on.
+        skip_batches: how many batches are skipped there.
+        reason: why it was made.
+        accumulation_factor: how many times as many micro-batches a batch is cut into from there on.
+        decision: number of the decision to go back that it carries out, from 1; 0 if none led to it.
     """
 
     from_step: int
@@ -48,7 +48,7 @@ class Adjustments:
 
     @staticmethod
     def read(folder: StageFolder) -> Adjustments:
-        """The adjustments of a stage; none where nothing was changed.
+        """The adjustments of a stage; none if nothing was changed.
 
         Raises:
             RunError: the file is damaged.
@@ -71,15 +71,15 @@ class Adjustments:
         return factor
 
     def batch_of(self, step: int) -> int:
-        """The number of the batch that a step is taken on."""
+        """The number of the batch that a step is trained on."""
         return step + sum(each.skip_batches for each in self.made if step >= each.from_step)
 
     def accumulation_factor(self, step: int) -> int:
-        """How many times as many micro-batches a step is taken in."""
+        """How many times as many micro-batches as configured a step is taken in."""
         return math.prod(each.accumulation_factor for each in self.made if step >= each.from_step)
 
     def and_then(self, adjustment: Adjustment) -> Adjustments:
-        """With one more; those that were to begin beyond it are forgotten, for those steps are taken anew."""
+        """With one more; those that begin beyond it are dropped, because those steps are taken again."""
         kept = tuple(each for each in self.made if each.from_step <= adjustment.from_step)
         return Adjustments((*kept, adjustment))
 
@@ -90,7 +90,7 @@ UNCHANGED = Adjustments()
 def set_back(folder: StageFolder, adjustment: Adjustment) -> None:
     """Let the next resume begin at `adjustment.from_step`, changed.
 
-    It may be asked again after a kill in between; the change is written last, and says that it was done.
+    It may be called again after a kill in between: the change is written last, and marks that it was done.
 
     Raises:
         RunError: the folder can't be written.

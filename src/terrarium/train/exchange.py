@@ -1,4 +1,4 @@
-"""What processes that train together tell each other after every step, and what is written down of it."""
+"""What processes that train together tell each other after every step, and the row that is kept of it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ class Portion(Protocol):
 
 
 class Exchange:
-    """After each step every process says when it was ready for the first sum of the step, which clips it had,
-    its clock, and whether it is asked to leave: all leave after the same step. The first writes a row of it.
+    """After each step every process tells the others when it was ready for the first sum of the step, which
+    clips it had, its clock, and whether it is asked to stop: all stop after the same step. The first writes a
+    row.
 
     Args:
-        folder: of the stage; gets `ranks.jsonl` where there are several.
-        ranks: that train together.
-        asked: why this process is to leave, "" where it isn't.
+        folder: the stage's folder; gets `ranks.jsonl` if there are several processes.
+        ranks: the processes that train together.
+        asked: why this process is to stop, "" if it isn't.
     """
 
     def __init__(self, folder: StageFolder, ranks: Ranks, asked: Callable[[], str]) -> None:
@@ -36,7 +37,7 @@ class Exchange:
         self._agreed, self._since = "", time.monotonic()
 
     def asked(self) -> str:
-        """Why all are to leave, "" where they aren't."""
+        """Why all processes are to stop, "" if they aren't."""
         return self._own() if self._ranks.alone else self._agreed
 
     def after(self, step: int, batch: Portion) -> None:
@@ -57,5 +58,7 @@ class Exchange:
                 "clips": [f"{int(each):08x}" for each in prints],
                 "clock": [round(each, 3) for each in clocks],
             }
-            with self._path.open("a", encoding="utf-8") as file:  # one whole line, or less after a kill
+            with self._path.open(
+                "a", encoding="utf-8"
+            ) as file:  # one whole line, or part of one after a kill
                 file.write(json.dumps(row) + "\n")

@@ -1,4 +1,4 @@
-"""Where training asks whether it may go on. Who answers stands above: training knows no doctor."""
+"""Where training asks whether it may go on. What answers is passed in: training does not know the doctor."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from terrarium.train.state import TrainState
 
 
 class Gate(Protocol):
-    """Who decides, now and then, whether training may go on."""
+    """Decides, every few steps, whether training may go on."""
 
     def ask(self, step: int, *, last: bool, asked: Callable[[], str] = never) -> Adjustment | None:
-        """After so many steps: None to go on, or where to go back to and what to change.
+        """None to go on, or where to go back to and what to change.
 
         Args:
-            step: steps taken.
-            last: whether this was the last one.
-            asked: why training is to leave, "" where it isn't: nobody waits then for what takes long.
+            step: steps taken so far.
+            last: whether this was the last step.
+            asked: why training is to stop, "" if it isn't; if it is, nothing that takes long is begun.
 
         Raises:
             TerrariumError: training must not go on.
-            Interrupted: training is to leave, before it was decided: this state is not kept.
+            Interrupted: training is to stop before a decision was reached; this state is not kept.
         """
         ...
 
@@ -44,11 +44,11 @@ class Gate(Protocol):
 
 
 class SharedGate:
-    """The gate of processes that train together: the first one's is asked, and all obey.
+    """The gate of processes that train together: the first process asks its gate, and all follow.
 
     Args:
-        gate: of the first; what the others give is not asked.
-        ranks: that train together.
+        gate: this process' gate; only that of the first process is asked.
+        ranks: the processes that train together.
         every: steps between two questions.
     """
 
@@ -72,7 +72,7 @@ class SharedGate:
         return Adjustment(**self._ranks.from_first(lambda: asdict(self._gate.answer(refusal, step))))
 
     def passed(self, state: TrainState) -> None:
-        """Nothing: a state that is spread over processes is gone back to by its checkpoints."""
+        """Keeps nothing: states that are spread over processes are restored from checkpoints."""
 
 
 class OpenGate:
@@ -82,10 +82,10 @@ class OpenGate:
         """Always goes on."""
 
     def passed(self, state: TrainState) -> None:
-        """Goes back to nothing."""
+        """Keeps nothing."""
 
     def answer(self, refusal: TrainingError, step: int) -> Adjustment:  # noqa: ARG002
-        """Knows no way on.
+        """Refuses to go on.
 
         Raises:
             TrainingError: the refusal itself.

@@ -1,4 +1,4 @@
-"""Ctrl-C and the termination signal of a cluster: finish the step, save, leave."""
+"""Ctrl-C and the termination signal of a cluster: finish the step, save, exit."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Self
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the user asked
-    """Training was asked to leave, and left; what was done is saved."""
+    """Training was asked to stop, and stopped; its state is saved."""
 
 
 def never() -> str:
-    """Why training is to leave, where nobody can ask: never."""
+    """Why training is to stop, where nobody can ask it to."""
     return ""
 
 
 class Interruption:
-    """While open, the first SIGINT or SIGTERM only sets `asked`; a second one stops at once."""
+    """While open, the first SIGINT or SIGTERM only sets `asked`; the second one stops at once."""
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

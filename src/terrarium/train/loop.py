@@ -41,9 +41,9 @@ def train_stage(
 
     Args:
         stage: is trained in place, but where it is spread over processes in shards.
-        folder: of the stage.
-        config: of the run.
-        progress: is told how it goes.
+        folder: the stage's folder.
+        config: the run's configuration.
+        progress: shows how it goes.
         gate: who decides whether training may go on; of several processes, that of the first.
         ranks: the processes that train it together; all call this.
 

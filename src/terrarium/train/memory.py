@@ -1,4 +1,4 @@
-"""How much memory training takes, and how much is left: two columns of the history, for the doctor."""
+"""How much memory training takes and how much is left: two columns of the history, for the doctor."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ STATM, MEMINFO, CGROUP = Path("/proc/self/statm"), Path("/proc/meminfo"), Path("
 
 
 def memory_of(device: torch.device) -> Row:
-    """What this process holds and what it may still take, in MiB, of the device that it trains on.
+    """The memory that this process holds and may still take, in MiB, on the device that it trains on.
 
     Returns:
-        `process_memory` and `memory_left`; empty where the system does not say.
+        `process_memory` and `memory_left`; empty if the system does not say.
     """
     if device.type == "cuda":
         held, free = torch.cuda.memory_allocated(device), torch.cuda.mem_get_info(device)[0]
@@ -26,7 +26,7 @@ def memory_of(device: torch.device) -> Row:
     else:
         try:
             size, resident, shared = _pages()
-            # what is mapped from files can be dropped and read again: footage is no leak
+            # file-backed pages can be dropped and read again: mapped footage is not a leak
             held, left = resident - shared, min(_available(), _below_limit(size), _in_group())
         except (OSError, ValueError):
             return {}
@@ -34,7 +34,7 @@ def memory_of(device: torch.device) -> Row:
 
 
 def _pages() -> tuple[int, int, int]:
-    """Bytes of address space, in memory, and of these mapped from files."""
+    """Bytes of address space, bytes in memory, and how many of those are mapped from files."""
     size, resident, shared = STATM.read_bytes().split()[:3]
     page = os.sysconf("SC_PAGE_SIZE")
     return int(size) * page, int(resident) * page, int(shared) * page
@@ -55,7 +55,7 @@ def _below_limit(size: int) -> float:
 
 
 def _in_group() -> float:
-    """Bytes that the control group (a container, a job) may still take; infinity where it has no limit."""
+    """Bytes that the control group (a container, a job) may still take; infinity if it has no limit."""
     try:
         limit = (CGROUP / "memory.max").read_text().strip()
         return float("inf") if limit == "max" else int(limit) - int((CGROUP / "memory.current").read_text())

@@ -31,10 +31,10 @@ def learning_rate_at(step: int, config: StageConfig) -> float:
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> float:
-    """Set the rate of every group, and read back what is in effect.
+    """Set the learning rate of every group, and read back the one in effect.
 
     Raises:
-        TrainingError: it is not what was asked for: something else sets rates.
+        TrainingError: it is not the one that was set: something else sets rates too.
     """
     for group in optimizer.param_groups:
         group["lr"] = rate

@@ -1,4 +1,4 @@
-"""What safety costs, accounted inside the run: seconds that went into saving, history and gates."""
+"""What safety costs, measured inside the run: seconds that went into saving, history and gates."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ NAME = "overhead.json"
 
 @dataclass
 class Overhead:
-    """Seconds by what they went into, added up over resumes; written when the `with` ends, however it ends.
+    """Seconds by purpose, added up over resumes; written when the `with` block ends, however it ends.
 
     Args:
-        folder: of the stage.
+        folder: the stage's folder.
 
     Attributes:
-        seconds: "steps" (all of the loop), "guard" (which sees that a step is sound), "history", "gates",
-            "pictures", "saving" (for which training stood still) and "writer" (CPU time of the thread that
-            writes checkpoints).
-        meters: accounts that somebody else keeps, read at the end.
+        seconds: "steps" (the whole loop), "guard" (checking that a step is sound), "history", "gates",
+            "pictures", "saving" (while training waited) and "writer" (CPU time of the thread that writes
+            checkpoints).
+        meters: accounts that are kept elsewhere and read at the end.
     """
 
     folder: StageFolder
@@ -51,7 +51,7 @@ class Overhead:
 
     @contextmanager
     def of(self, name: str) -> Iterator[None]:
-        """Account for what is done meanwhile."""
+        """Add the time that the `with` block takes to an account."""
         began = time.monotonic()
         try:
             yield
@@ -59,7 +59,7 @@ class Overhead:
             self.add(name, time.monotonic() - began)
 
     def write(self) -> None:
-        """Write the accounts, and what earlier lives of the stage had.
+        """Write the accounts, added to those of earlier runs of the stage.
 
         Raises:
             RunError: the folder can't be written.

@@ -1,4 +1,4 @@
-"""A model spread over processes: whole in each (DDP), or in shards (FSDP2); PyTorch's own ways."""
+"""A model spread over processes by PyTorch: whole in each (DDP), or in shards (FSDP2)."""
 
 from __future__ import annotations
 
@@ -36,28 +36,28 @@ def sharded(model: nn.Module) -> nn.Module:
 
 
 def mesh_of(model: nn.Module) -> DeviceMesh:
-    """All processes in a row, on the kind of device that the model is on."""
+    """All processes in one dimension, on the kind of device that the model is on."""
     return init_device_mesh(next(model.parameters()).device.type, (dist.get_world_size(),))
 
 
 def replicated(model: nn.Module) -> nn.Module:
-    """What calls a model that is whole in every process, and averages its gradients over them."""
-    # kernels of one channel have strides that mean nothing, and are told of once per process
+    """A wrapper that calls a model that every process has whole, and averages its gradients over them."""
+    # strides of one-channel kernels mean nothing, but PyTorch warns of them once per process
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # PyTorch 2.13 has another name for the switch
-        # buffers are the same everywhere by themselves; to send them would hide who is late
+        warnings.simplefilter("ignore", FutureWarning)  # PyTorch 2.13 renamed the switch
+        # buffers are equal everywhere without it, and sending them would hide which process is late
         return DistributedDataParallel(model, broadcast_buffers=False)
 
 
 def begins_together(runner: nn.Module) -> bool:
-    """Whether its forward pass begins with what the other processes have: shards are gathered."""
+    """Whether the forward pass begins by gathering shards from the other processes."""
     return isinstance(runner, FSDPModule)
 
 
 @contextmanager
 def averaging(runner: nn.Module, wanted: bool) -> Iterator[None]:
-    """Whether the backward passes within average gradients over processes, or only add up our own."""
+    """While open, backward passes average gradients over processes if `wanted`, else only add up ours."""
     if isinstance(runner, FSDPModule):
         runner.set_requires_gradient_sync(wanted)
         yield
@@ -69,12 +69,12 @@ def averaging(runner: nn.Module, wanted: bool) -> Iterator[None]:
 
 
 def here(tensor: Tensor) -> Tensor:
-    """Our shard of a tensor that is in shards; another as it is."""
+    """Our shard of a sharded tensor; any other tensor unchanged."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """A tensor that is in shards, gathered in every process; another as it is."""
+    """A sharded tensor gathered in every process; any other tensor unchanged."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
@@ -82,23 +82,23 @@ def gathered(tensors: Mapping[str, Tensor], ranks: Ranks) -> dict[str, Tensor]:
     """Whole copies on the CPU in the first process, none in the others; all must call it together."""
     copies = {}
     for name, tensor in tensors.items():
-        full = whole(tensor)  # one at a time: there may be room for one
+        full = whole(tensor)  # one at a time: there may be room for one only
         if ranks.is_first:
             copies[name] = torch.empty(full.shape, dtype=full.dtype).copy_(full)
     return copies
 
 
 def save_shards(tensors: Mapping[str, Tensor], folder: Path, ranks: Ranks) -> None:
-    """Write our part of a state as safetensors into a folder, by PyTorch's distributed checkpoint.
+    """Write our part of a state into a folder as safetensors, with PyTorch's distributed checkpoint.
 
-    All must call it together. Of tensors that are whole in every process, one process writes each.
+    All processes must call it together. A tensor that every process has whole is written by one of them.
     """
     writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
     save_distributed(dict(tensors), storage_writer=writer, process_group=ranks.patient)
 
 
 def shard_like(tensor: Tensor, like: Tensor) -> Tensor:
-    """Our shard of a tensor that every process has, if `like` is in shards."""
+    """Our shard of a tensor that every process has, if `like` is sharded; else the tensor."""
     if not isinstance(like, DTensor):
         return tensor
     return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)
@@ -106,7 +106,7 @@ def shard_like(tensor: Tensor, like: Tensor) -> Tensor:
 
 @torch.no_grad()
 def load(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Give a model a state that every process has.
+    """Load a state that every process has whole into a model, sharded or not.
 
     Raises:
         RuntimeError: a tensor is missing, superfluous or of another shape.

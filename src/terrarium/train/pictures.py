@@ -21,10 +21,10 @@ SCALE, PADDING = 2, 2
 
 @dataclass(frozen=True)
 class Picture:
-    """What is drawn: clips, each as a row of truth above a row of what the model made of it.
+    """Clips to draw, each as a row of truth above a row of what the model made of it.
 
     Attributes:
-        name: what it shows, the beginning of its file name.
+        name: what it shows; the file name begins with it.
         truth_BTHWC: uint8.
         model_BTHWC: uint8, of the same shape.
         columns: what each column is, in words.
@@ -51,7 +51,7 @@ def save_picture(picture: Picture, folder: StageFolder, step: int) -> None:
     Image.fromarray(_grid(rows_RTHWC)).save(png, "png")
     try:
         folder.visualizations_path.mkdir(parents=True, exist_ok=True)
-        disk.write_atomically(path, png.getvalue())  # a reader of a run that is alive sees no half picture
+        disk.write_atomically(path, png.getvalue())  # a reader of a live run never sees half a picture
     except OSError as error:
         raise RunError(f"{path} can't be written: {disk.why(error)}", "Free some space and resume") from error
     sidecar = {

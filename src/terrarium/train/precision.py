@@ -1,4 +1,4 @@
-"""In which precision a stage computes."""
+"""The precision that a stage computes in."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from terrarium.config import Config
 
 
 def autocast(device: torch.device, config: Config) -> AbstractContextManager[object]:
-    """bfloat16 where it was asked for, or by itself on a GPU."""
+    """bfloat16 if asked for, or by default on a GPU; otherwise float32."""
     if config.precision == "bf16" or (config.precision == "auto" and device.type == "cuda"):
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()

@@ -1,4 +1,4 @@
-"""A fixed question to a model, whose answer is stored with every checkpoint."""
+"""The probe: the loss of a fixed batch, stored with every checkpoint so that L4 can compare it later."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ PROBE_BATCH = 0
 
 
 def refuse_training_mode(model: nn.Module, stage: str) -> None:
-    """Refuse to look at a model that was left in training mode: its dropout and its statistics are others.
+    """Refuse a model that was left in training mode, where dropout and running statistics act differently.
 
     Raises:
-        TrainingError: some of its modules are in training mode; they are named.
+        TrainingError: some of its modules are in training mode; the message names them.
     """
     left = [name or "all of it" for name, module in model.named_modules() if module.training]
     if left:
@@ -34,9 +34,9 @@ def probe_loss(model: nn.Module, stage: Stage, config: Config) -> float:
     """The loss of a fixed batch under fixed random draws, in the unit of the stage's loss.
 
     Args:
-        model: in evaluation mode, as the average is.
-        stage: whose first batch is the probe.
-        config: of the run.
+        model: in evaluation mode, as the averaged model is.
+        stage: its first batch is the probe.
+        config: the run's configuration.
 
     Raises:
         TrainingError: a part of it is in training mode.

@@ -40,8 +40,8 @@ class Proof:
 
     Attributes:
         path: the checkpoint.
-        level: 4 (the probe's loss is what it was) or 5 (training on from it gives the next one).
-        holds: None where it could not be tried.
+        level: 4 (the probe's loss is what it was at saving) or 5 (training on gives the next checkpoint).
+        holds: whether it passed; None if it could not be tried.
         reason: what was found, in words.
     """
 
@@ -52,7 +52,7 @@ class Proof:
 
 
 def prove_probe(stage: Stage, folder: StageFolder, config: Config, path: Path) -> Proof:
-    """L4: with the averaged weights of a whole checkpoint, the probe's loss comes out as at saving."""
+    """L4: the averaged weights of a whole checkpoint must give the same probe loss as when it was saved."""
     saved = read_state(path).get("probe_loss")
     if not isinstance(saved, int | float) or not math.isfinite(saved):
         return Proof(path, 4, None, "no probe's loss was stored with it")
@@ -68,13 +68,13 @@ def prove_probe(stage: Stage, folder: StageFolder, config: Config, path: Path) -
 
 
 def note_proof(proof: Proof, folder: StageFolder) -> None:
-    """Write down which checkpoint of a stage was used, and what that showed."""
+    """Record in `proof.json` which checkpoint of a stage was used, and what that showed."""
     held = {"checkpoint": proof.path.name, "sha256": sha256_of_manifest(proof.path), "level": proof.level}
     write_json(folder.path / NAME, {"format": 1, **held, "holds": proof.holds, "reason": proof.reason})
 
 
 def is_proven(folder: StageFolder, path: Path) -> bool:
-    """Whether this very checkpoint was used, and nothing spoke against it."""
+    """Whether this very checkpoint was used, and did not fail."""
     try:
         tree = read_json(folder.path / NAME)
     except RunError:
@@ -85,10 +85,10 @@ def is_proven(folder: StageFolder, path: Path) -> bool:
 
 
 def prove_replay(stage: Stage, folder: StageFolder, config: Config) -> Proof | None:
-    """L5: trained on from the checkpoint before it, the newest comes out bit for bit.
+    """L5: training on from the checkpoint before it must reproduce the newest one bit for bit.
 
     Returns:
-        None where the stage has no two whole checkpoints.
+        None if the stage has fewer than two whole checkpoints.
     """
     whole = [path for path in list_checkpoints(folder) if judge(path, run_id=folder.run_id).whole]
     pairs = list(pairwise(whole))
@@ -125,13 +125,13 @@ def replay(
     """Take the steps from a checkpoint to `stop` once more, on a copy; nothing is written.
 
     Args:
-        stage: of the checkpoint; its model stays untouched.
-        folder: of the stage.
-        config: of the run.
+        stage: the checkpoint's stage; its model is not touched.
+        folder: the stage's folder.
+        config: the run's configuration.
         start: a whole checkpoint; None to begin with the stage's model as it is, at step 0.
         stop: the step to end at.
-        adjustments: in force; those of the folder by default.
-        asked: why to leave before the end, "" to go on.
+        adjustments: those to apply; by default those of the folder.
+        asked: why to stop before the end, "" to go on.
 
     Raises:
         TrainingError: a step is not finite.
@@ -152,7 +152,7 @@ def take_steps(
     rows: list[Row] | None = None,
     asked: Callable[[], str] = never,
 ) -> None:
-    """Take the steps of a state up to `stop`; `rows` gets what each of them would leave in the history.
+    """Train a state up to step `stop`; `rows` collects the history row of each step.
 
     Raises:
         TrainingError: a step is not finite; it was not taken.

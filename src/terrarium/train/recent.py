@@ -1,4 +1,4 @@
-"""The states of a stage at its last few gates, at rest in memory: a way back shorter than to a checkpoint."""
+"""The states of a stage at its last few gates, kept in memory: a shorter way back than to a checkpoint."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from terrarium.train.probe import probe_loss
 from terrarium.train.saver import Snapshot, commit
 from terrarium.train.stages import Stage
 
-KEPT = 4  # gates: trouble is seen some gates after it began
+KEPT = 4  # gates: trouble is noticed a few gates after it began
 
 
 class Recent:
-    """Snapshots, of which one becomes a checkpoint where training has to go back to it.
+    """Snapshots; one becomes a checkpoint if training has to go back to it.
 
-    To copy a state takes milliseconds, to save it a step or so: this can be done at every gate. A process
-    that is killed loses them, and then goes back to its last checkpoint.
+    Copying a state takes milliseconds and saving it about as long as a step, so every gate can afford a copy.
+    A process that is killed loses them, and resumes from its last checkpoint.
     """
 
     def __init__(self) -> None:
         self._snapshots: deque[Snapshot] = deque(maxlen=KEPT)
 
     def remember(self, snapshot: Snapshot) -> None:
-        """Keep a state, and let the oldest one go. Those of this step or later were taken back meanwhile."""
+        """Keep a state and drop the oldest. States of this step or later were taken back, and go too."""
         while self._snapshots and self._snapshots[-1].step >= snapshot.step:
             self._snapshots.pop()
         self._snapshots.append(snapshot)
 
     def newest_until(self, step: int, but: Collection[object] = ()) -> Snapshot | None:
-        """The newest state of this step or an earlier one, those of `but` left out; None if there is none."""
+        """The newest state of this step or earlier, not counting the steps in `but`, or None."""
         known = (each for each in reversed(self._snapshots) if each.step <= step and each.step not in but)
         return next(known, None)
 
@@ -46,14 +46,14 @@ class Recent:
 def save_recent(
     snapshot: Snapshot, stage: Stage, folder: StageFolder, config: Config, model: nn.Module
 ) -> Path:
-    """Make a checkpoint of a state in memory, as it would have been saved at its step.
+    """Make a checkpoint of a state in memory, exactly as it would have been saved at its step.
 
     Args:
         snapshot: the state.
-        stage: of it.
-        folder: of the stage; its history reaches the state.
-        config: of the run.
-        model: of the stage, at whatever step; it is left alone.
+        stage: the stage that it is of.
+        folder: the stage's folder; its history reaches the state.
+        config: the run's configuration.
+        model: the stage's model, at any step; it is not changed.
 
     Raises:
         CheckpointError: it can't be saved.
@@ -66,7 +66,7 @@ def save_recent(
 
 
 def _sync_history(folder: StageFolder) -> None:
-    """Rows reach the disk before the checkpoint that stands on them."""
+    """Rows must reach the disk before the checkpoint that relies on them."""
     try:
         disk.sync_file(folder.history_path)
     except OSError as error:

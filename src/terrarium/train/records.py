@@ -1,4 +1,4 @@
-"""What a stage in training leaves behind: rows, pictures, checkpoints, and what they cost."""
+"""What a stage in training writes: history rows, pictures, checkpoints, and what they cost."""
 
 from __future__ import annotations
 
@@ -29,29 +29,29 @@ from terrarium.train.watchdog import Watchdog
 
 
 class Progress(Protocol):
-    """Who is told how training goes."""
+    """Shows how training goes."""
 
     def say(self, text: str) -> None:
-        """Something worth a line of its own."""
+        """Print a line."""
         ...
 
     def step(self, stage: str, row: Row, steps: int) -> None:
-        """A step of a stage was taken, of so many."""
+        """One of `steps` steps of a stage was taken; `row` is its history row."""
         ...
 
 
 class Records:
-    """Writes what a stage leaves behind, in the first of the processes that train it; use it as a context.
+    """Writes what a stage leaves behind; use it as a context manager.
 
-    All processes make the same calls, for some of them need all: a state in shards is put together. Only the
-    first one writes.
+    Of several processes only the first one writes, but all make the same calls: gathering a sharded state
+    takes all of them.
 
     Args:
-        stage: in training.
-        folder: of the stage.
-        config: of the run.
-        progress: is told what is worth it.
-        ranks: that train it together.
+        stage: the stage in training.
+        folder: the stage's folder.
+        config: the run's configuration.
+        progress: shows how it goes.
+        ranks: the processes that train it together.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Records:
         self._stack.__exit__(kind, error, trace)
 
     def resume(self, state: TrainState) -> None:
-        """Go back to the newest valid checkpoint; rows beyond it are taken back.
+        """Load the newest valid checkpoint, and take back the history rows beyond it.
 
         Raises:
             CheckpointError: it can't be read, or the history does not reach it.
@@ -101,7 +101,7 @@ class Records:
         self._began = time.monotonic()
 
     def step(self, row: Row) -> None:
-        """A step was taken: its row."""
+        """Record a step's row, and show it."""
         row["runtime"] = round(self._first_runtime + time.monotonic() - self._began, 3)
         with self._overhead.of("history"):
             row |= memory_of(next(self._stage.model.parameters()).device)
@@ -112,12 +112,12 @@ class Records:
 
     @contextmanager
     def busy(self, doing: str, account: str) -> Iterator[None]:
-        """While open, no step is due, and the time goes to an account."""
+        """While open, no step is expected, and the time is added to an account."""
         with self._watchdog.pause(doing), self._overhead.of(account):
             yield
 
     def draw(self, state: TrainState) -> None:
-        """A picture of what the averaged model makes of held-out clips."""
+        """Draw what the averaged model makes of held-out clips."""
         with self.busy("drawing", "pictures"):
             average = state.whole_average()
             if average is not None:
@@ -125,7 +125,7 @@ class Records:
             self._ranks.wait()
 
     def check(self) -> None:
-        """See whether a save failed.
+        """Raise the error of a save that failed in the background.
 
         Raises:
             CheckpointError: see `Saver.check`.
@@ -135,7 +135,7 @@ class Records:
                 self._saver.check()
 
     def save(self, state: TrainState) -> None:
-        """Begin to save a state; its rows reach the disk first.
+        """Begin to save a state, after its rows have reached the disk.
 
         Raises:
             CheckpointError: see `Saver.check`.
@@ -161,7 +161,7 @@ class Records:
                 self._saver.finish()
 
     def keep(self, state: TrainState) -> None:
-        """Save what was reached before a step that was refused, if that can be saved."""
+        """Save the state before a refused step, if it can be saved."""
         try:
             self.save(state)
             self.finish()
@@ -177,7 +177,7 @@ class Records:
         return {} if average is None else {"probe_loss": probe_loss(average, self._stage, self._config)}
 
     def _save_shards(self, state: TrainState) -> None:
-        """Here and now, for it takes all: each writes its part, and the first one commits."""
+        """In the foreground, since it takes all processes: each writes its part, and the first commits."""
         tensors, notes = state.tensors(), state.description() | self._notes(state)
         size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
         staging = Path(self._ranks.from_first(lambda: str(begin_shards(self._folder, state.step, size))))
@@ -206,7 +206,7 @@ class Records:
 
     @contextmanager
     def _together(self) -> Iterator[None]:
-        """Until all have done it; where ours fails the others are not left waiting."""
+        """Wait for the other processes at the end, also if ours fails, so that none is left waiting."""
         try:
             with self._naming_the_rank():
                 yield
@@ -215,7 +215,7 @@ class Records:
 
     @contextmanager
     def _naming_the_rank(self) -> Iterator[None]:
-        """Where several save, an error says which of them it was."""
+        """If several processes save, an error names the one that failed."""
         try:
             yield
         except RefusedStateError as error:

@@ -1,8 +1,8 @@
-"""Where processes that were started together find each other, also when they are started again.
+"""How processes that were started together find each other, also after a restart.
 
-torchrun keeps one store through all its restarts, and PyTorch (2.13) looks up the addresses of others there
-under names that are the same each time: a process that is quick reads where the dead were. So each start
-agrees on a prefix of its own first. The launcher's count of restarts won't do: machines may differ in it.
+torchrun keeps one store through all restarts, and PyTorch (2.13) looks up addresses in it under names that
+are the same each time, so a quick process may read the addresses of dead ones. Therefore each start first
+agrees on a prefix of its own. The launcher's count of restarts can't serve: it may differ between machines.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from datetime import timedelta
 
 from torch.distributed import DistStoreError, PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
-PAUSE = 0.02  # seconds between two looks
+PAUSE = 0.02  # seconds between two polls
 
 
 def store_of_this_start(rank: int, count: int, timeout: timedelta) -> Store | None:
-    """A store that nobody used before this start; None where the launcher keeps none, and rank 0 opens one.
+    """A store that nothing has used before this start; None if the launcher keeps none, and rank 0 opens one.
 
     Raises:
         DistStoreError: the others can't be reached in time.
@@ -32,7 +32,7 @@ def store_of_this_start(rank: int, count: int, timeout: timedelta) -> Store | No
 
 
 def invite(store: Store, count: int, timeout: timedelta) -> str:
-    """Name this start, and tell all others; what is left of those of an earlier start is answered in vain."""
+    """Choose a token for this start and give it to all others; leftover requests are answered too, unread."""
     token, end = uuid.uuid4().hex, time.monotonic() + timeout.total_seconds()
     missing = set(range(1, count))
     while missing:
@@ -42,13 +42,13 @@ def invite(store: Store, count: int, timeout: timedelta) -> str:
             if store.check([f"came/{token}/{rank}"]):
                 missing.discard(rank)
         if time.monotonic() > end:
-            raise DistStoreError(f"ranks {sorted(missing)} did not come in time")
+            raise DistStoreError(f"ranks {sorted(missing)} did not arrive in time")
         time.sleep(PAUSE)
     return token
 
 
 def accept(store: Store, rank: int) -> str:
-    """Ask under a name that nobody had before, and wait for the answer to it."""
+    """Ask for the token under a fresh name, and wait for the answer."""
     name = uuid.uuid4().hex
     store.set(f"asks/{rank}", name)
     token = str(store.get(f"answer/{name}").decode())

@@ -1,8 +1,8 @@
-"""Saving beside training: the state is copied between two steps, and a thread writes the copy.
+"""Saving in the background: the state is copied between two steps, and a thread writes the copy.
 
-At most one save is under way: where the disk is slower than training, training waits. A save that fails is
-never swallowed: the next step tells it, and training goes on to the next save unless the state itself was
-refused or too many failed in a row; the last save of a run must succeed.
+At most one save is under way: if the disk is slower than training, training waits. A failed save is never
+swallowed: the next step reports it. Training then goes on to the next save, unless the state itself was
+refused or too many saves failed in a row; the last save of a run must succeed.
 """
 
 from __future__ import annotations
@@ -23,20 +23,23 @@ from terrarium.errors import CheckpointError, RefusedStateError
 from terrarium.run.checkpoint import commit_checkpoint
 from terrarium.run.folder import StageFolder
 
-BACKLOG, LEAST_BACKLOG = 0.1, 0.5  # of the time since the save before, and seconds: a shorter wait is no news
+BACKLOG, LEAST_BACKLOG = (
+    0.1,
+    0.5,
+)  # of the time since the last save, and seconds: shorter waits are not reported
 
 
-_ONE_AT_A_TIME = threading.Lock()  # two would take each other's hidden folders for litter
+_ONE_AT_A_TIME = threading.Lock()  # two at once would remove each other's hidden folders
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A training state at rest, on the CPU; nothing in it is shared with the live one.
+    """A copy of a training state on the CPU; it shares nothing with the live one.
 
     Attributes:
         step: optimizer steps taken.
-        files: file name -> name -> tensor.
-        state: the rest, as JSON.
+        files: file name -> tensor name -> tensor.
+        state: everything else, fit for JSON.
     """
 
     step: int
@@ -45,16 +48,16 @@ class Snapshot:
 
 
 class Saver:
-    """Commits snapshots in a background thread; use it as a context manager, and `check` it at every step.
+    """Commits snapshots in a background thread; use it as a context manager, and call `check` at every step.
 
     Args:
-        folder: of the stage.
+        folder: the stage's folder.
         keep: see `commit_checkpoint`.
         patience: how many saves in a row may fail before training stops.
-        say: is told of a save that failed.
+        say: prints a line about a save that failed.
 
     Attributes:
-        saves: snapshots that were committed.
+        saves: how many snapshots were committed.
         writer_seconds: CPU time of the thread.
     """
 
@@ -78,7 +81,7 @@ class Saver:
             self._say(f"a checkpoint was not saved: {failure}")
 
     def save(self, take: Callable[[], Snapshot]) -> None:
-        """Copy the state by `take`, and begin to write it; waits for the save before this one.
+        """Copy the state with `take` and begin to write it, after the save before has finished.
 
         Raises:
             CheckpointError: see `check`.
@@ -90,11 +93,11 @@ class Saver:
         self._pending = self._thread.submit(self._write, take())
 
     def check(self) -> None:
-        """See whether a save failed.
+        """Raise the error of a save that failed.
 
         Raises:
             RefusedStateError: the state was empty, not finite or not the model.
-            CheckpointError: the disk did not take it, too often in a row.
+            CheckpointError: too many saves failed in a row.
         """
         if self._pending is not None and self._pending.done():
             self._collect()
@@ -130,7 +133,7 @@ class Saver:
             if self._failed_in_a_row >= self._patience:
                 raise
             self._say(f"{error}. Training goes on; {self._patience - self._failed_in_a_row} more may fail")
-        except Exception as error:  # not the disk: the writer itself
+        except Exception as error:  # a bug in the writer, not the disk
             raise CheckpointError(
                 f"a checkpoint was not saved, for its writer died: {error!r}",
                 "Earlier checkpoints are untouched; resume from them",
@@ -148,7 +151,7 @@ class Saver:
 
 
 def commit(snapshot: Snapshot, folder: StageFolder, keep: int) -> Path:
-    """Save a snapshot, here and now, when nobody else in this process does: see `commit_checkpoint`."""
+    """Save a snapshot in the foreground, after any other save of this process: see `commit_checkpoint`."""
     blobs = {name: safetensors.torch.save(tensors) for name, tensors in snapshot.files.items()}
     with _ONE_AT_A_TIME:
         return commit_checkpoint(folder, snapshot.step, blobs, state=snapshot.state, keep=keep)

@@ -35,29 +35,29 @@ ENCODE_FRAMES = 256  # at once, while footage is tokenized
 
 
 class StageBatches(Protocol):
-    """The batch of a step, and its name."""
+    """Makes the batch of a step, and names it."""
 
     def batch(self, step: int, rows: Rows = ALL) -> Any:
-        """The batch of a step, always the same; or these rows of it."""
+        """The batch of a step, always the same one; or only these rows of it."""
         ...
 
     def identity(self, step: int) -> str:
-        """Which footage it is of."""
+        """Which footage the batch of a step is cut from, for error messages."""
         ...
 
 
 @dataclass(frozen=True)
 class Stage:
-    """All that the loop needs to know of a stage.
+    """All that the loop needs to know about a stage.
 
     Attributes:
         name: one of `terrarium.run.folder.STAGES`.
-        model: called with the inputs, gives a StepResult.
-        config: of the stage.
-        batches: of footage.
-        to_inputs: from a batch to what the model takes, on its device.
-        draw: from the averaged model to a picture of held-out clips.
-        loss_unit: of the history's `loss`.
+        model: called with the inputs, it returns a StepResult.
+        config: the stage's configuration.
+        batches: makes the batch of each step.
+        to_inputs: turns a batch into the model's inputs, on its device.
+        draw: draws what the averaged model makes of held-out clips.
+        loss_unit: unit of the history's `loss`.
         chance_level: the loss of a model that knows nothing, in the same unit.
     """
 
@@ -72,7 +72,7 @@ class Stage:
 
 
 def tokenizer_stage(config: Config, dataset: Dataset, device: torch.device) -> Stage:
-    """Frames to tokens and back. At chance it paints the mean frame."""
+    """The stage that turns frames into tokens and back. At chance it paints the mean frame."""
     name, stage = "video_tokenizer", config.video_tokenizer
     clips = ClipSampler(dataset.train, stage.clip_frames, stage.batch_size, config.seed, name)
     probe_BTHWC = probe_clips(dataset.held_out, PICTURE_FRAMES)
@@ -90,7 +90,7 @@ def tokenizer_stage(config: Config, dataset: Dataset, device: torch.device) -> S
 
 
 def latent_actions_stage(config: Config, dataset: Dataset, device: torch.device) -> Stage:
-    """Pairs of frames to codes. At chance it copies the last frame."""
+    """The stage that turns pairs of frames into codes. At chance it copies the last frame."""
     name, stage = "latent_actions", config.latent_actions
     clips = ClipSampler(dataset.train, stage.clip_frames, stage.batch_size, config.seed, name)
     probe_BTHWC = probe_clips(dataset.held_out, PICTURE_FRAMES + stage.past_frames)
@@ -115,7 +115,7 @@ def dynamics_stage(
     store: TokenStore,
     device: torch.device,
 ) -> Stage:
-    """Tokens and actions to the next tokens. At chance it guesses among all codes."""
+    """The stage that predicts the next tokens from tokens and actions. At chance it guesses the code."""
     name, stage = "dynamics", config.dynamics
     clips = ClipSampler(dataset.train, stage.clip_frames, stage.batch_size, config.seed, name)
     longest = stage.context_frames + PICTURE_FRAMES
@@ -134,7 +134,7 @@ def dynamics_stage(
 
 
 def refuse_short_footage(dataset: Dataset, config: Config) -> None:
-    """Refuse what some stage can't use, before time goes into the stages that come before it.
+    """Refuse footage that some stage can't use, before time goes into the stages before it.
 
     Raises:
         DataError: no episode to train on is as long as a stage's clips, or none held out is long enough to
@@ -159,7 +159,7 @@ def encode_episode(
     tokens, codes = [], []
     with torch.inference_mode():
         for start in range(0, len(frames_THWC), ENCODE_FRAMES):
-            # one frame more than is tokenized, for the action that leads over the edge
+            # one frame more than is tokenized, for the action that leads into the next block
             video_1TCHW = to_video(frames_THWC[None, start : start + ENCODE_FRAMES + 1], device)
             _, digits_TPD = tokenizer.encode(video_1TCHW[0, :ENCODE_FRAMES])
             tokens.append(tokenizer.quantizer.to_tokens(digits_TPD).cpu().numpy().astype(np.uint16))
@@ -169,8 +169,8 @@ def encode_episode(
 
 
 def probe_clips(episodes: Sequence[Episode], frames: int) -> NDArray[np.uint8]:
-    """The same few held-out clips every time (B, T, H, W, 3), spread over the footage; fewer, shorter
-    clips where there are none so long."""
+    """The same few held-out clips every time (B, T, H, W, 3), spread over the footage; shorter ones if no
+    episode is that long."""
     frames = min(frames, max(len(episode) for episode in episodes))
     places = list(windows(episodes, frames, frames))
     chosen = [places[i * len(places) // PICTURE_CLIPS] for i in range(PICTURE_CLIPS)]
@@ -240,7 +240,7 @@ def _draw_dynamics(
     config: Config,
     model: nn.Module,
 ) -> Picture:
-    """Roll-outs: the model is given the context and the actions, and dreams the rest."""
+    """Roll-outs: the model gets the context and the actions, and dreams the rest."""
     assert isinstance(model, Dynamics)  # noqa: S101 - for the type checker
     world = World(tokenizer, actions, model, seed=config.seed)
     context = max(1, min(world.context_frames, probe_BTHWC.shape[1] - 1))

@@ -1,7 +1,7 @@
-"""What a stage's training consists of at a step, to and from checkpoint files.
+"""The state of a stage in training, and its way to checkpoint files and back.
 
-There is no random state in it: every step seeds all generators from (seed, stage, step), and its batch is a
-function of the same three. So a resumed run is the run that was not interrupted, bit for bit.
+It holds no random state: every step seeds all generators from (seed, stage, step), and its batch is a
+function of the same three. So a resumed run equals the uninterrupted one, bit for bit.
 """
 
 from __future__ import annotations
@@ -31,17 +31,18 @@ from terrarium.train.surroundings import KEY, surroundings
 
 @dataclass
 class TrainState:
-    """A model in training.
+    """A model in training, with all that a checkpoint stores.
 
     Attributes:
         model: its live weights.
         average: the exponential moving average of the weights, for evaluation and for the stages above.
-        optimizer: of the live weights.
-        runner: what is called with inputs: the model, or what averages its gradients over processes.
+        optimizer: moves the live weights.
+        runner: what is called with inputs: the model, or the wrapper that averages its gradients over
+            processes.
         ranks: the processes that train it together.
-        plain: where the average is in shards, a model to put it together in.
+        plain: if the average is sharded, an unsharded model to gather it into.
         step: optimizer steps taken.
-        guard_seconds: what went into seeing that a step is sound, and undone where it isn't.
+        guard_seconds: time spent on checking that steps are sound, and on undoing those that aren't.
     """
 
     model: nn.Module
@@ -60,10 +61,10 @@ class TrainState:
         """A state before the first step.
 
         Args:
-            model: is trained in place, but for `fsdp`: then its copy in shards is.
-            config: of the stage.
-            ranks: that train it together.
-            strategy: "ddp" or "fsdp", where they are several.
+            model: is trained in place; with `fsdp` a sharded copy of it is trained instead.
+            config: the stage's configuration.
+            ranks: the processes that train it together.
+            strategy: "ddp" or "fsdp", for several processes.
         """
         average = copy.deepcopy(model).eval().requires_grad_(False)
         if ranks.alone:
@@ -76,7 +77,7 @@ class TrainState:
 
     @torch.no_grad()
     def update_average(self, decay: float) -> None:
-        """Move the average towards the live weights, faster in the first steps; copy buffers."""
+        """Move the average towards the live weights, faster in the first steps, and copy the buffers."""
         decay = min(decay, (1 + self.step) / (10 + self.step))
         averages = [parallel.here(parameter) for parameter in self.average.parameters()]
         live_ones = [parallel.here(parameter) for parameter in self.model.parameters()]
@@ -85,9 +86,9 @@ class TrainState:
             mine.copy_(live)
 
     def whole_average(self) -> nn.Module | None:
-        """The averaged model in one piece, to be used by the first process; None in the others.
+        """The averaged model, unsharded, in the first process; None in the others.
 
-        All processes must ask together.
+        All processes must call this together.
         """
         if self.plain is not None:  # in shards
             tensors = parallel.gathered(self.average.state_dict(), self.ranks)
@@ -96,9 +97,9 @@ class TrainState:
         return (self.plain or self.average) if self.ranks.is_first else None
 
     def snapshot(self, notes: Mapping[str, object] = MappingProxyType({})) -> Snapshot:
-        """A copy of everything, on the CPU, for a checkpoint of this step; `notes` go to its `state.json`.
+        """A copy of everything on the CPU, for a checkpoint of this step; `notes` go to its `state.json`.
 
-        All processes must take it together; it is empty in all but the first.
+        All processes must call this together; only the first one's copy has tensors.
         """
         files = {
             "model.safetensors": parallel.gathered(self.model.state_dict(), self.ranks),
@@ -113,7 +114,7 @@ class TrainState:
         return describe_model(self.model) | {KEY: surroundings(str(device), self.ranks.count)}
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything, live, under the names that shards have (`terrarium.run.shards`)."""
+        """All live tensors, under the names that shards use (`terrarium.run.shards`)."""
         parts = {
             "model": self.model.state_dict(),
             "ema": self.average.state_dict(),
@@ -122,7 +123,7 @@ class TrainState:
         return {f"{part}/{name}": tensor for part, held in parts.items() for name, tensor in held.items()}
 
     def load(self, folder: StageFolder, step: int) -> None:
-        """Take everything from the checkpoint of a step.
+        """Load everything from the checkpoint of a step.
 
         Raises:
             CheckpointError: it is damaged or does not fit the model.
@@ -173,7 +174,7 @@ def describe_model(model: nn.Module) -> dict[str, object]:
 
 
 def differences(saved: object, live: object) -> str:
-    """In what two tables of parameters differ, in words; "" where they don't."""
+    """How two tables of parameters differ, in words; "" if they don't."""
     if saved == live:
         return ""
     if not isinstance(saved, dict) or not isinstance(live, dict):
@@ -190,5 +191,5 @@ def _shape(table: dict[str, Any], name: str) -> str:
 
 
 def seed_step(seed: int, stage: str, step: int) -> None:
-    """Seed every generator of torch for a step. The one place where training gets its randomness from."""
+    """Seed every generator of torch for a step. All randomness in training comes from here."""
     torch.manual_seed(zlib.crc32(f"{seed}/{stage}/{step}".encode()) + (seed << 32))

@@ -26,12 +26,12 @@ from terrarium.train.state import TrainState, seed_step
 
 @dataclass(frozen=True)
 class Adjusted:
-    """The batches of a stage, less those that were passed over; of each, the rows that are ours.
+    """The batches of a stage without those that adjustments skip; of each batch, our rows.
 
     Attributes:
-        stage: whose batches they are.
-        adjustments: in force.
-        ranks: that a batch is shared out among.
+        stage: makes the batches.
+        adjustments: the adjustments in force.
+        ranks: the processes that share a batch.
     """
 
     stage: Stage
@@ -39,7 +39,7 @@ class Adjusted:
     ranks: Ranks = ALONE
 
     def batch(self, step: int) -> Any:
-        """The batch that a step is taken on, or our part of it."""
+        """The batch that a step is trained on, or our part of it."""
         number = self.adjustments.batch_of(step)
         if self.ranks.alone:
             return self.stage.batches.batch(number)
@@ -61,14 +61,14 @@ def train_step(
     config: Config,
     adjustments: Adjustments = UNCHANGED,
 ) -> Row:
-    """One optimizer step, or none where loss or gradient is not finite.
+    """Take one optimizer step, or none if the loss or a gradient is not finite.
 
     Args:
-        state: is moved by it. All processes that share it must take the step together.
-        stage: that is trained.
-        inputs: the batch; where several processes take the step, the rows of it that are ours.
-        config: of the run.
-        adjustments: in force.
+        state: what is trained. All processes that share it must take the step together.
+        stage: the stage that is trained.
+        inputs: the batch; if several processes take the step, our rows of it.
+        config: the run's configuration.
+        adjustments: the adjustments in force.
 
     Returns:
         The history row. Its loss is the mean over micro-batches and processes of the undivided loss.
@@ -91,7 +91,7 @@ def train_step(
         with guarding(state):
             refuse_non_finite(loss, norm, stage, adjustments.batch_of(state.step))
     state.optimizer.step()
-    state.optimizer.zero_grad(set_to_none=True)  # they need no room until the next step
+    state.optimizer.zero_grad(set_to_none=True)  # frees their memory until the next step
     state.update_average(stage.config.ema_decay)
     frames = stage.config.batch_size * stage.config.clip_frames
     row: Row = {"step": state.step, "runtime": 0.0, "loss": float(loss), "learning_rate": rate}
@@ -103,7 +103,7 @@ def train_step(
 
 @contextmanager
 def without_trace(state: TrainState) -> Iterator[None]:
-    """A step that is refused leaves neither gradients behind nor what its batch did to running statistics."""
+    """Undo a refused step: its gradients, and what its batch did to running statistics."""
     with guarding(state):
         before = [buffer.clone() for buffer in state.model.buffers()]
     try:
@@ -118,7 +118,7 @@ def without_trace(state: TrainState) -> Iterator[None]:
 
 @contextmanager
 def guarding(state: TrainState) -> Iterator[None]:
-    """Account for the guard. On a GPU this holds the wait for the step's arithmetic: more than it costs."""
+    """Count the guard's time. On a GPU this includes waiting for the step's arithmetic: an overestimate."""
     began = time.monotonic()
     try:
         yield
@@ -132,12 +132,12 @@ def backward(
     """Forward and backward pass of a micro-batch; gradients add up to those of the mean of `parts`.
 
     Args:
-        state: gets the gradients; averaged over processes with those of the last micro-batch.
+        state: gets the gradients; they are averaged over processes with the last micro-batch.
         inputs: the micro-batch, or our share of it.
-        clips: in the micro-batch.
-        parts: micro-batches of the step.
-        config: of the run.
-        last: whether it is the last of them.
+        clips: how many clips the micro-batch has.
+        parts: how many micro-batches the step has.
+        config: the run's configuration.
+        last: whether this is the last of them.
 
     Returns:
         The result of the whole micro-batch.
@@ -161,7 +161,7 @@ def backward(
 
 
 def refuse_non_finite(loss: Tensor, norm: Tensor, stage: Stage, step: int) -> None:
-    """Stop before the update: weights stay what they were. `step` is the number of the batch.
+    """Stop before the update, so that the weights stay what they were. `step` is the batch's number.
 
     Raises:
         TrainingError: the loss or the norm of the gradient is NaN or infinite.

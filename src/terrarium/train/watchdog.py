@@ -1,4 +1,4 @@
-"""Who notices that training stands still: progress is steps, not a living process."""
+"""Notices when training stands still: progress means steps, not a living process."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from terrarium.run import disk
 NAME = "stalls.txt"
 MEDIAN_STEPS = 6.0
 RECENT = 50  # steps whose median is the usual time
-UNKNOWN = 5.0  # times as patient, before a first step has shown how long one takes
-PAUSED = 40.0  # times as patient, where a pause was announced
-LOOKS = 10  # within the least time
+UNKNOWN = 5.0  # times as patient before the first step has shown how long one takes
+PAUSED = 40.0  # times as patient during an announced pause
+LOOKS = 10  # polls within the least time
 
 
 class Watchdog:
-    """Reports a training that takes no step, once per stall, and writes down where each thread stands.
+    """Reports it once when training takes no step for too long, and writes down the stack of every thread.
 
     A stall is `max(least_seconds, 6 x the median step)` without a step. Announced pauses (saving, pictures,
-    gates) may last forty times as long. It runs in a thread of its own; where something keeps Python from
-    running at all, a timer of the interpreter's still writes the stacks down.
+    gates) may last forty times as long. It runs in its own thread; if something keeps Python from running at
+    all, a timer of the interpreter still writes the stacks.
 
     Args:
-        folder: of the stage; gets `stalls.txt`, where there is something to write.
-        least_seconds: that are never called a stall.
-        say: is told.
-        who: of several processes, for the name of the file.
+        folder: the stage's folder; gets `stalls.txt` if there is something to write.
+        least_seconds: shorter pauses are never called a stall.
+        say: prints a line.
+        who: which of several processes this is, for the name of the file.
 
     Use it as a context manager.
     """
@@ -72,7 +72,7 @@ class Watchdog:
 
     @contextlib.contextmanager
     def pause(self, what: str) -> Iterator[None]:
-        """While open, no step is due."""
+        """While open, no step is expected."""
         with self._lock:
             self._begin(what)
         try:
@@ -82,7 +82,7 @@ class Watchdog:
                 self._begin("")
 
     def limit(self) -> float:
-        """Seconds without a step that are a stall, now."""
+        """Seconds without a step that count as a stall now."""
         if not self._spans:
             return UNKNOWN * self._least
         usual = max(self._least, MEDIAN_STEPS * median(self._spans))
@@ -104,11 +104,11 @@ class Watchdog:
                     where = f", {self._doing}" if self._doing else ""
                     self._note(f"no step for {idle:.0f} s{where}; {limit:.0f} s at most are usual")
                     faulthandler.dump_traceback(self._file)
-            # for when this thread isn't let run either
+            # in case this thread can't run either
             faulthandler.dump_traceback_later(limit + 2 * pause, file=self._file)
 
     def _note(self, text: str) -> None:
-        with contextlib.suppress(OSError):  # a full disk is for others to tell
+        with contextlib.suppress(OSError):  # a full disk is reported elsewhere
             self._file.write(f"{disk.now()} {text}\n")
             self._file.flush()
         self._say(f"{text}: see {self._path}")

@@ -35,7 +35,7 @@ class LossCurve:
     0.05 is 5 % anywhere. Any other is divided by its typical size, so that 0.05 is 5 % of that.
 
     Attributes:
-        name: of the stage.
+        name: the stage's name.
         file: the history's.
         plan: what the training was told to do.
         history: its rows that count.

@@ -38,7 +38,7 @@ class StageFiles:
     """Where one stage's evidence lies.
 
     Attributes:
-        name: of the stage.
+        name: the stage's name.
         folder: holds `checkpoints/` and `visualizations/`; None where only a history was found.
         histories: copies of one history, the longest first.
         named: whether a name was found or given, rather than made up.

@@ -58,7 +58,7 @@ def read_training(path: Path, name: str) -> Evidence:
 
     Args:
         path: the run folder.
-        name: of the stage.
+        name: the stage's name.
     """
     gaps: list[Missing] = []
     run = _object(path / "run.json", "run", gaps)
