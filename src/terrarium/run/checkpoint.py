@@ -1,9 +1,9 @@
-"""Saving a checkpoint such that it is either whole or not there, and reading it back.
+"""Saving a checkpoint so that it is either whole or not there at all, and reading it back.
 
 The commit, step by step (`docs/run-folder.md` says what a kill between any two steps leaves):
 
-1. refuse what is empty, not finite or not the model, and what the disk has no room for;
-2. write every file to a hidden folder, fsync each, the manifest last; fsync the folder; read it all back;
+1. refuse a state that is empty, not finite or not the model's, and one that the disk has no room for;
+2. write and fsync every file in a hidden folder, the manifest last; fsync the folder; read it all back;
 3. one rename to `<stage>_step_N`, fsync the parent: from here on the checkpoint counts;
 4. `latest`, then retention.
 
@@ -50,7 +50,7 @@ from terrarium.run.verify import Judgement, judge
 
 
 class _Draft(NamedTuple):
-    """A checkpoint that was found fit to be written: its files, and the manifest, parsed and as bytes."""
+    """A checkpoint that may be written: its files, and the manifest, parsed and as bytes."""
 
     blobs: dict[str, bytes]
     manifest: Manifest
@@ -62,26 +62,26 @@ def commit_checkpoint(
 ) -> Path:
     """Save a checkpoint: afterwards it is there, whole and on the disk, or nothing has changed.
 
-    A checkpoint of the same step is left as it is where it is the same, and is replaced otherwise (it was
-    damaged, or a roll-back came between); one of another run is put aside under a hidden name and kept.
+    An existing checkpoint of the same step is left alone if it is the same, and otherwise replaced (it was
+    damaged, or a roll-back came between); one of another run is moved to a hidden name and kept.
 
     Args:
-        stage: where to.
+        stage: the stage that it is saved in.
         step: the training step that it belongs to, 0 to 10**15 - 1.
-        files: safetensors bytes by name: `model.safetensors`, and where there are such `ema.safetensors`,
+        files: safetensors bytes by name: `model.safetensors`, and optionally `ema.safetensors`,
             `optimizer.safetensors` (with `<parameter>/exp_avg`, `/exp_avg_sq` and `/step`) and more.
         state: goes to `state.json`, to which `format`, `kind`, `step` and `run_id` are added. It must hold
             `parameters`, {name: [dtype, shape]} of the live model, and `trained`, the names that the
-            optimizer moves. Only JSON: no tensors, text for keys, finite numbers.
-        keep: how many valid checkpoints to keep, the newest ones; at least 1. This one is kept in any case.
+            optimizer moves. JSON only: no tensors, keys are text, numbers are finite.
+        keep: how many of the newest valid checkpoints to keep, at least 1. This one is always kept.
 
     Returns:
         The folder of the checkpoint.
 
     Raises:
-        RefusedStateError: it is empty, not finite or not the model. What was refused is put aside under a
-            hidden name, in the place of what was refused before.
-        CheckpointError: there is no room, or the disk can't be written. In either case earlier checkpoints
+        RefusedStateError: it is empty, not finite or not the model's. The refused state is kept under a
+            hidden name, in place of the one refused before.
+        CheckpointError: there is no room, or the disk can't be written. In both cases earlier checkpoints
             are untouched, and nothing half-written is left.
     """
     if keep < 1:
@@ -103,9 +103,9 @@ def commit_checkpoint(
 
 
 def recover(stage: StageFolder) -> tuple[Path | None, list[Judgement]]:
-    """`newest_valid`, after putting right what a kill left: hidden folders of dead writers, and `latest`.
+    """`newest_valid`, after cleaning up what a kill left: hidden folders of dead writers, and `latest`.
 
-    For the holder of the run's lock, before training goes on.
+    To be called by the holder of the run's lock, before training goes on.
 
     Raises:
         CheckpointError: the folder can't be written.
@@ -122,9 +122,10 @@ def recover(stage: StageFolder) -> tuple[Path | None, list[Judgement]]:
 
 
 def read_files(path: Path) -> dict[str, bytes]:
-    """The safetensors bytes of a checkpoint by name, as `commit_checkpoint` got them, their sha256 compared.
+    """The safetensors bytes of a checkpoint by name, as `commit_checkpoint` got them; every sha256 is
+    checked.
 
-    What several processes wrote in shards is put together.
+    Shards that several processes wrote are joined.
 
     Raises:
         CheckpointError: a file is missing or was changed.
@@ -138,7 +139,7 @@ def read_files(path: Path) -> dict[str, bytes]:
 
 
 def read_state(path: Path) -> dict[str, object]:
-    """What `state.json` of a checkpoint holds, after comparing its sha256.
+    """The content of a checkpoint's `state.json`, after checking its sha256.
 
     Raises:
         CheckpointError: it is missing or was changed.
@@ -168,7 +169,7 @@ def _draft(stage: StageFolder, step: int, files: Mapping[str, bytes], state: Map
 
 
 def _put_aside(stage: StageFolder, step: int, files: Mapping[str, bytes]) -> Path | None:
-    """Keep what was refused; None where that can't be written either."""
+    """Keep a refused state; None if that can't be written either."""
     aside = place_for_refused(stage, step)
     try:
         aside.mkdir(parents=True)

@@ -23,10 +23,10 @@ _log = logging.getLogger(__name__)
 
 
 def full_state(stage: StageFolder, step: int, state: Mapping[str, object]) -> dict[str, object]:
-    """What goes to `state.json`.
+    """The complete content of `state.json`.
 
     Raises:
-        CheckpointError: it says something else than the checkpoint is, or can't be JSON.
+        CheckpointError: it contradicts the checkpoint that it is for, or can't be written as JSON.
     """
     own = {"format": FORMAT, "kind": stage.name, "step": step, "run_id": stage.run_id}
     for key, value in state.items():
@@ -56,9 +56,9 @@ def check_space(stage: StageFolder, step: int, size: int) -> None:
 
 
 def complete(stage: StageFolder, staging: Path, final: Path, manifest: bytes) -> None:
-    """Make a checkpoint of a hidden folder whose files are on the disk: manifest, reading back, one rename.
+    """Turn a hidden folder of durable files into a checkpoint: manifest, reading back, one rename.
 
-    Where that fails the hidden folder is removed.
+    If that fails the hidden folder is removed.
 
     Raises:
         CheckpointError: the disk gives back other bytes than it was given.
@@ -82,7 +82,7 @@ def complete(stage: StageFolder, staging: Path, final: Path, manifest: bytes) ->
 
 
 def _publish(stage: StageFolder, staging: Path, final: Path) -> None:
-    """Rename to the final name, moving aside what has it; after a kill in between, `tidy` moves that back."""
+    """Rename to the final name and move aside what has it now; `tidy` undoes that after a kill in between."""
     aside = None
     if os.path.lexists(final):
         foreign = judge(final, level=0, run_id=stage.run_id).foreign
@@ -99,7 +99,7 @@ def _publish(stage: StageFolder, staging: Path, final: Path) -> None:
 
 
 def settle(stage: StageFolder, final: Path, keep: int) -> None:
-    """What comes after a checkpoint counts: `latest` and retention."""
+    """The steps after a checkpoint counts: `latest` and retention."""
     try:
         write_latest(stage, final)
         disk.failpoint("commit:latest")
@@ -110,9 +110,9 @@ def settle(stage: StageFolder, final: Path, keep: int) -> None:
 
 
 def place_for_refused(stage: StageFolder, step: int) -> Path:
-    """Where what was refused is kept for whoever looks for the reason; what was there before is removed.
+    """Where a refused state is kept, for finding the reason; what was refused before is removed.
 
-    Without a manifest it never counts as a checkpoint.
+    It has no manifest, so it never counts as a checkpoint.
     """
     for old in stage.checkpoints_path.glob(".refused-*"):
         shutil.rmtree(old, ignore_errors=True)
@@ -120,7 +120,7 @@ def place_for_refused(stage: StageFolder, step: int) -> Path:
 
 
 def refusal(stage: StageFolder, step: int, flaw: Exception, aside: Path | None) -> RefusedStateError:
-    """The error of a state that must not be saved, and that lies in `aside` if that could be written."""
+    """The error about a state that must not be saved; it is kept in `aside`, if that could be written."""
     return RefusedStateError(
         f"the checkpoint of step {step} of {stage.name} is refused: {flaw}",
         f"Earlier checkpoints are untouched{f'; the refused state lies in {aside}' if aside else ''}",
@@ -128,7 +128,7 @@ def refusal(stage: StageFolder, step: int, flaw: Exception, aside: Path | None) 
 
 
 def unsaved(stage: StageFolder, step: int, error: OSError) -> CheckpointError:
-    """The error of a checkpoint that the disk did not take."""
+    """The error about a checkpoint that the disk did not take."""
     return CheckpointError(
         f"the checkpoint of step {step} can't be saved in {stage.checkpoints_path}: {disk.why(error)}",
         "Earlier checkpoints are untouched; mend the disk or free some space, then resume",

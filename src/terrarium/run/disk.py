@@ -1,4 +1,4 @@
-"""Durable writes, bounded reads and strict JSON: what every other module of the run folder stands on."""
+"""Durable writes, bounded reads and strict JSON, for all other modules of the run folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
-# run.json, state.json, manifest.json: a table of every parameter fits many times over
+# enough for a table of every parameter many times over
 MAX_JSON_BYTES = 64 * 2**20
 _TEMPORARY = re.compile(r"\..+\.([0-9]{1,9})\.tmp")
 
@@ -24,7 +24,7 @@ def now() -> str:
 
 
 def failpoint(name: str) -> None:
-    """Kill this process at once if `TERRARIUM_FAILPOINT` holds `name`: how tests die at an exact place."""
+    """Kill this process at once if `TERRARIUM_FAILPOINT` is `name`: tests die at exact places this way."""
     if os.environ.get("TERRARIUM_FAILPOINT") == name:
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -35,7 +35,7 @@ def why(error: OSError) -> str:
 
 
 def shown(value: object) -> str:
-    """A value out of a file that nobody vouches for, fit to be printed: short, ASCII, one line."""
+    """A value from an untrusted file, fit to be printed: short, ASCII, one line."""
     try:
         text = ascii(value)
     except RecursionError:
@@ -53,7 +53,7 @@ def sync_folder(path: Path) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Make what somebody else wrote to a file survive a power cut.
+    """Make what was written to a file survive a power cut.
 
     Raises:
         OSError: it is missing, or the disk can't be written.
@@ -70,7 +70,7 @@ def _sync(path: Path, flags: int) -> None:
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Write a new file and wait until the disk has it.
+    """Write a new file and wait until it is on the disk.
 
     Raises:
         OSError: the disk is full or can't be written; a part of the file may be left.
@@ -95,7 +95,7 @@ def is_torn(path: Path) -> bool:
 
 
 def append_durably(path: Path, content: bytes) -> None:
-    """Add to the end of a file, made if need be, and wait until the disk has it.
+    """Append to a file, creating it if need be, and wait until it is on the disk.
 
     Raises:
         OSError: the disk is full or can't be written; a part of it may be left.
@@ -138,13 +138,13 @@ def sweep(folder: Path) -> None:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Replace `path` by `content` such that a kill leaves either the old file or the new one.
+    """Replace a file so that a kill leaves either the old content or the new one.
 
     Raises:
         OSError: the disk is full or can't be written; the old file is untouched.
     """
     temporary = temporary_name(path)
-    temporary.unlink(missing_ok=True)  # of an earlier life with the same process id
+    temporary.unlink(missing_ok=True)  # left by an earlier process with the same id
     try:
         write_durably(temporary, content)
         temporary.replace(path)
@@ -155,7 +155,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def open_regular(path: Path) -> int:
-    """Open a plain file for reading: no symlink, which could lead out, no pipe, which could hang.
+    """Open a regular file for reading; a symlink could lead elsewhere, and a pipe could hang.
 
     Returns:
         A file descriptor; the caller closes it.
@@ -186,7 +186,7 @@ def read_bounded(path: Path, limit: int) -> bytes:
     """
     with os.fdopen(open_regular(path), "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        content = file.read(min(size, limit) + 1)  # one more: a file that grows meanwhile is noticed
+        content = file.read(min(size, limit) + 1)  # one byte more, to notice a file that grows meanwhile
     if len(content) > limit:
         raise ValueError(f"is larger than the {limit} bytes allowed")
     return content
@@ -207,7 +207,7 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite
 
 
 def parse_json(content: bytes) -> object:
-    """Strict JSON: UTF-8, no NaN or Infinity nor a number that overflows to one, no bottomless nesting.
+    """Parse strict JSON: UTF-8, no NaN or Infinity, no number that overflows, no excessive nesting.
 
     Raises:
         ValueError: `content` is anything else.
@@ -221,7 +221,7 @@ def parse_json(content: bytes) -> object:
 
 
 def without_non_finite(value: object) -> object:
-    """A copy in which every NaN and infinity is None, as JSON has no word for them."""
+    """A copy in which every NaN and infinity is None, because JSON can't express them."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
@@ -235,8 +235,8 @@ def dump_json(value: object, *, indent: int | None = None) -> bytes:
     """Strict JSON with a newline at its end.
 
     Raises:
-        ValueError: a number is not finite, the value refers to itself, or is nested without end.
-        TypeError: it holds something that JSON can't.
+        ValueError: a number is not finite, or the value contains itself or is nested too deeply.
+        TypeError: it holds something that JSON can't express.
     """
     try:
         return (json.dumps(value, indent=indent, allow_nan=False) + "\n").encode()

@@ -1,4 +1,4 @@
-"""Histories under the names that the field's scripts expect: a JSON list of rows and a CSV per stage."""
+"""Histories under the names that W&B exports have: a JSON list of rows and a CSV per stage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COLUMNS = {
     "action_entropy": "action_entropy",
     "unique_actions": "unique_actions",
 }
-"""What a row calls it: what the scripts call it. Everything else becomes `train/<name>`."""
+"""Our name -> the exported one. Everything else becomes `train/<name>`."""
 
 STAGE_COLUMNS = {"latent_actions": {"codebook_usage": "latent_actions/codebook_usage"}}
 
@@ -30,12 +30,12 @@ _TEXT = "_text"
 def export_histories(run: RunFolder, out: Path) -> list[Path]:
     """Write `<stage>_history_<run id>_latest.json` and `.csv` for every stage that has rows.
 
-    A number that is not finite is null in the JSON, beside `<column>_text`; in the CSV the cell itself says
-    `nan` or `inf`. A value that a row does not have is absent from the JSON, and an empty cell in the CSV.
+    A number that is not finite is null in the JSON, with `<column>_text` beside it; in the CSV the cell holds
+    `nan` or `inf`. A value that a row lacks is absent from the JSON and an empty cell in the CSV.
 
     Args:
-        run: the run.
-        out: the folder for the files, usually `Logs`; made where missing.
+        run: the run to export.
+        out: the folder for the files, usually `Logs`; made if missing.
 
     Returns:
         The files written.
@@ -57,7 +57,7 @@ def export_histories(run: RunFolder, out: Path) -> list[Path]:
 
 
 def _rename(row: Row, columns: dict[str, str]) -> Row:
-    """The row under the other names; `loss_text` follows `loss` to `train/loss_text`."""
+    """The row under its exported names; `loss_text` follows `loss` to `train/loss_text`."""
     renamed: Row = {}
     for name, value in row.items():
         stem = name.removesuffix(_TEXT) if name.endswith(_TEXT) and name.removesuffix(_TEXT) in row else name
@@ -75,7 +75,7 @@ def _csv(rows: list[Row]) -> bytes:
 
 
 def _column_order(rows: Iterable[Row]) -> list[str]:
-    """The known columns first, the others as they first appear; the texts go into the cells."""
+    """Known columns first, then the others as they appear; `_text` columns go into the cells instead."""
     seen = dict.fromkeys(name for row in rows for name in row)
     known = [*COLUMNS.values(), "train/codebook_usage", "latent_actions/codebook_usage"]
     names = [name for name in known if name in seen] + [name for name in seen if name not in known]

@@ -1,11 +1,11 @@
-"""What is wrong with a file that was looked into, in words and as a code; never an error of this program."""
+"""How a damaged file is described: in words, and as a code."""
 
 from __future__ import annotations
 
 from terrarium.run import disk
 
 UNREADABLE = (OSError, ValueError, MemoryError, RecursionError)
-"""What reading a file that nobody vouches for may raise."""
+"""What reading an untrusted file may raise."""
 
 
 class Flaw(Exception):  # noqa: N818 - a finding about a file, not an error of this program

@@ -25,10 +25,11 @@ _CHECKPOINT_NAME = re.compile(rf"({'|'.join(STAGES)})_step_(0|[1-9][0-9]{{0,14}}
 
 
 def write_json(path: Path, obj: object) -> None:
-    """Write strict JSON such that a kill leaves the old file or the new one. NaN and infinity become null.
+    """Write strict JSON so that a kill leaves either the old file or the new one. NaN and infinity become
+    null.
 
     Raises:
-        RunError: the disk is full or can't be written, or `obj` holds what JSON can't.
+        RunError: the disk is full or can't be written, or `obj` holds something that JSON can't express.
     """
     try:
         disk.write_atomically(path, disk.dump_json(disk.without_non_finite(obj), indent=2))
@@ -44,7 +45,7 @@ def read_json(path: Path, *, limit: int = disk.MAX_JSON_BYTES) -> object:
     """Read strict JSON from a regular file of at most `limit` bytes.
 
     Raises:
-        RunError: it is missing, too large, no regular file, or not JSON.
+        RunError: it is missing, too large, not a regular file, or not JSON.
     """
     try:
         return disk.parse_json(disk.read_bounded(path, limit))
@@ -61,7 +62,7 @@ class StageFolder:
     Attributes:
         path: the folder itself.
         name: the stage, one of `STAGES`; also the kind of its checkpoints.
-        run_id: the run that it belongs to; checkpoints of other runs in it are ignored.
+        run_id: the run that it belongs to; checkpoints of other runs are ignored.
     """
 
     path: Path
@@ -89,11 +90,11 @@ class StageFolder:
         return self.path / "visualizations"
 
     def checkpoint_path(self, step: int) -> Path:
-        """Where the checkpoint of `step` lies, or would."""
+        """The folder that the checkpoint of `step` has or would have."""
         return self.checkpoints_path / f"{self.name}_step_{step}"
 
     def create(self) -> StageFolder:
-        """Make the folders that are missing.
+        """Make missing folders.
 
         Raises:
             RunError: they can't be made.
@@ -109,7 +110,7 @@ class RunFolder:
 
     Attributes:
         path: the folder, absolute, symlinks resolved.
-        facts: what `run.json` says.
+        facts: the content of `run.json`.
     """
 
     path: Path
@@ -120,11 +121,11 @@ class RunFolder:
         """Begin a run in a new or empty folder.
 
         Args:
-            path: its folder; made where missing. A lock or a half-written `run.json` in it is no obstacle.
-            facts: what is to be known of it (data, config, ...); `format`, `id` and `created` are added here.
+            path: its folder, made if missing. A lock or a half-written `run.json` in it does not matter.
+            facts: what to record (data, config, ...); `format`, `id` and `created` are added here.
 
         Raises:
-            RunError: the folder holds something already, or can't be written.
+            RunError: the folder already holds something else, or can't be written.
         """
         _make_folder(path)
         refuse_occupied(path)
@@ -134,10 +135,10 @@ class RunFolder:
 
     @staticmethod
     def open(path: Path) -> RunFolder:
-        """Open a run that exists; a symlink such as `results/latest` is followed.
+        """Open an existing run; a symlink such as `results/latest` is followed.
 
         Raises:
-            RunError: there is no run, or its `run.json` is damaged or of another format.
+            RunError: there is no run, or its `run.json` is damaged or has another format.
         """
         resolved = Path(os.path.realpath(path))
         if not (resolved / "run.json").exists():
@@ -151,12 +152,12 @@ class RunFolder:
 
     @property
     def id(self) -> str:
-        """Eight random lower-case letters and digits; every checkpoint carries them."""
+        """Eight random lower-case letters and digits; every checkpoint holds them too."""
         return str(self.facts["id"])
 
     @property
     def data(self) -> Path:
-        """The dataset that the run is trained on, as it was given.
+        """The folder of the dataset that the run is trained on.
 
         Raises:
             RunError: `run.json` does not say.
@@ -167,7 +168,7 @@ class RunFolder:
         return Path(data)
 
     def stage(self, name: str) -> StageFolder:
-        """The folder of a stage, whether it exists or not.
+        """The folder of a stage, whether or not it exists yet.
 
         Raises:
             RunError: there is no such stage.
@@ -195,10 +196,10 @@ def _make_folder(path: Path) -> None:
 
 
 def refuse_occupied(path: Path) -> None:
-    """Refuse a folder that no run can be begun in; one that is missing or empty is fine.
+    """Refuse a folder in which no run can be begun; a missing or empty one is fine.
 
     Raises:
-        RunError: it holds a run, or something else, or is no folder.
+        RunError: it holds a run or something else, or is not a folder.
     """
     if not path.exists():
         return
@@ -208,7 +209,7 @@ def refuse_occupied(path: Path) -> None:
         raise RunError(
             f"{path} holds a run already", "Resume it with the same command, or choose another folder"
         )
-    # of a start that was killed before it had a run.json; what `demo` records and `train` tries first
+    # left by a start that was killed before it wrote run.json; footage of `demo`; the trial before `train`
     ours = re.compile(r"\.lock|\.run\.json\.\d+\.tmp|footage|smoke\.json|\.staging-.*")
     others = sorted(entry.name for entry in path.iterdir() if not ours.fullmatch(entry.name))
     if others:
@@ -230,9 +231,9 @@ def _check_facts(path: Path) -> dict[str, object]:
 
 
 def new_run_path(results: Path) -> Path:
-    """Make and return an empty folder named by the local time, such as `results/2026_02_06_00_44_31`.
+    """Make a new folder named by the local time, such as `results/2026_02_06_00_44_31`, and return it.
 
-    It is made at once, so that two runs started within one second get two folders (`..._2`).
+    It is made at once, so that two runs started within one second get different folders (`..._2`).
 
     Raises:
         RunError: it can't be made.
@@ -252,11 +253,11 @@ def new_run_path(results: Path) -> Path:
 
 
 def point_latest(run_path: Path) -> bool:
-    """Let `results/latest` be a relative symlink to a run in `results`; no other folder is littered with one.
+    """Point the relative symlink `results/latest` at a run in `results`; runs elsewhere get no such link.
 
     Returns:
-        False where that can't be done (no symlinks on this disk, a real folder of that name): no run fails
-        for it.
+        False if that can't be done (no symlinks on this disk, a real folder of that name); no run fails
+        because of it.
     """
     if run_path.parent.name != RESULTS:
         return False
@@ -272,13 +273,13 @@ def point_latest(run_path: Path) -> bool:
 
 
 def parse_checkpoint_name(name: str) -> tuple[str, int] | None:
-    """The kind and step in a name such as `dynamics_step_50000`; None where it is no such name."""
+    """The kind and step in a name such as `dynamics_step_50000`; None for any other name."""
     match = _CHECKPOINT_NAME.fullmatch(name)
     return (match[1], int(match[2])) if match else None
 
 
 def checkpoint_step(checkpoint: Path | None) -> int:
-    """The step in a checkpoint's name; 0, the beginning, where there is no checkpoint."""
+    """The step in a checkpoint's name; 0, the beginning, if there is no checkpoint."""
     if checkpoint is None:
         return 0
     named = parse_checkpoint_name(checkpoint.name)

@@ -1,4 +1,4 @@
-"""Stopping a live run from outside, and pinning what to fall back on. Nothing is killed: the run is asked."""
+"""Stopping a live run from outside, and pinning its fallback. Nothing is killed: the run is asked to stop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ POLL_SECONDS = 0.2
 
 
 def ask_to_stop(run_path: Path) -> None:
-    """Ask whoever trains this run, on whatever machine, to save and leave after the step under way.
+    """Ask the process that trains this run, on whatever machine, to finish its step, save and exit.
 
     Raises:
         RunError: the folder can't be written.
@@ -29,12 +29,12 @@ def ask_to_stop(run_path: Path) -> None:
 
 
 def is_asked_to_stop(run_path: Path) -> bool:
-    """Whether somebody has asked; cheap enough to be looked at in every step."""
+    """Whether the run was asked to stop; cheap enough to be checked at every step."""
     return (run_path / STOP).exists()
 
 
 def forget_stop(run_path: Path) -> None:
-    """Begin anew: a request to stop is for the process that ran when it was made.
+    """Withdraw a request to stop: it was meant for the process that ran when it was made.
 
     Raises:
         RunError: the folder can't be written.

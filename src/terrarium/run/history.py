@@ -1,8 +1,8 @@
 """The history of a stage: one row per optimizer step, and the rows that a resume took back.
 
-`history.jsonl` holds whole lines whose steps only grow. `history.discarded.jsonl` holds what had to leave
-it: rows beyond the checkpoint that a resume started from, and lines torn by a kill. A row is in exactly one
-of the two, whatever moment a kill comes at: see `History.take_back`.
+`history.jsonl` holds whole lines whose steps only grow. `history.discarded.jsonl` holds what was moved out of
+it: rows beyond the checkpoint that a resume started from, and lines torn by a kill. Whenever a kill comes, a
+row is in exactly one of the two: see `History.take_back`.
 """
 
 from __future__ import annotations
@@ -33,18 +33,18 @@ from terrarium.run.rows import (
 class History:
     """The history of a stage, open for appending. Only the holder of the run's lock opens one.
 
-    Opening it mends what a kill left: an unfinished `take_back` is undone, and lines that are no rows, or
-    rows that a later row of the same or an earlier step supersedes, move to the discarded ones.
+    Opening it repairs what a kill left: an unfinished `take_back` is undone, and lines that are not rows, or
+    rows superseded by a later row of the same or an earlier step, are moved to the discarded ones.
 
     Args:
-        stage: the stage; its folder is made where missing.
+        stage: the stage; its folder is made if missing.
 
     Raises:
         RunError: the history can't be read or written.
 
     Attributes:
-        last_step: the step of the last row, -1 where there is none.
-        last_runtime: its `runtime` in seconds, 0.0 where there is none.
+        last_step: the step of the last row, -1 if there is none.
+        last_runtime: its `runtime` in seconds, 0.0 if there is none.
     """
 
     def __init__(self, stage: StageFolder) -> None:
@@ -62,15 +62,15 @@ class History:
             raise RunError(f"{self._path} can't be opened: {disk.why(error)}") from error
 
     def append(self, row: Mapping[str, Scalar]) -> None:
-        """Write one whole line and hand it to the system at once: a kill of this process loses nothing.
+        """Write one whole line straight to the system, so that a kill of this process loses nothing.
 
         Args:
             row: `step` (an integer greater than the last), `runtime` (seconds) and what was measured. NaN and
                 infinities become null, with `<key>_text` holding "nan", "inf" or "-inf".
 
         Raises:
-            RunError: the step is not greater than the last, a value is no scalar, or the disk can't be
-                written; the file then is as it was.
+            RunError: the step is not greater than the last, a value is not a scalar, or the disk can't be
+                written; the file is then unchanged.
         """
         clean = clean_row(row)
         step = clean["step"]
@@ -85,11 +85,11 @@ class History:
     def take_back(self, after_step: int, reason: str) -> int:
         """Move the rows whose step is greater than `after_step` to `history.discarded.jsonl`.
 
-        Each gets `reason` and `discarded_at`. A kill at any moment loses no row and doubles none: a small
-        journal is written first, with the sizes of both files; then the rows are added to the discarded
-        ones; then the history is replaced by one rename; then the journal is removed. Where opening finds a
-        journal and the history still has its old size, the addition is undone, and `take_back` may be asked
-        for again.
+        Each gets `reason` and `discarded_at`. A kill at any moment neither loses nor duplicates a row: first
+        a small journal with the sizes of both files is written; then the rows are added to the discarded
+        ones; then the history is replaced by one rename; then the journal is removed. If the history still
+        has its old size when it is opened and there is a journal, the addition is undone, and `take_back` can
+        be called again.
 
         Returns:
             The number of rows moved.
@@ -114,7 +114,7 @@ class History:
         return len(moved)
 
     def sync(self) -> None:
-        """Wait until the disk has every row. To be called before a checkpoint is committed.
+        """Wait until every row is on the disk. To be called before a checkpoint is committed.
 
         Raises:
             RunError: the disk can't be written.
@@ -125,7 +125,7 @@ class History:
             raise RunError(f"{self._path} can't be written: {disk.why(error)}") from error
 
     def close(self) -> None:
-        """Close the file. No row is waiting: each was written when it was appended."""
+        """Close the file. Nothing is buffered: each row was written when it was appended."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
@@ -154,12 +154,12 @@ class History:
             ) from error
 
     def _end_last_line(self) -> None:
-        """A kill can leave a line without its end; the next row would be glued to it."""
+        """End a line that a kill left unfinished, or the next row would be glued to it."""
         if disk.is_torn(self._path):
             disk.append_durably(self._path, b"\n")
 
     def _mend(self) -> None:
-        """Leave whole, growing rows only, and stand ready behind the last one."""
+        """Keep only whole rows with growing steps, and get ready to append after the last one."""
         kept: list[tuple[bytes, Row]] = []
         moved: list[dict[str, object]] = []
         for line in read_lines(self._path):
@@ -199,8 +199,8 @@ class History:
         except FileNotFoundError:
             return
         except ValueError:
-            journal = None  # written atomically, so the disk lost it: nothing to go by
-        # The history only shrinks by a move, so its old size says that the rename has not happened yet.
+            journal = None  # it was written atomically, so the disk damaged it: nothing to go by
+        # A move always shrinks the history, so the old size means that the rename has not happened yet.
         if isinstance(journal, dict) and journal.get("history_size") == _size(self._path):
             size = journal.get("discarded_size")
             if isinstance(size, int) and 0 <= size < _size(self._discarded_path):

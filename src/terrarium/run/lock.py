@@ -17,14 +17,14 @@ _MAX_HOLDER_BYTES = 4096
 
 
 class RunLock:
-    """Holds `<run>/.lock` from `with` to its end, or to the death of this process; it kills nobody.
+    """Holds `<run>/.lock` during a `with` block, or until this process dies.
 
-    The file says who holds it, {"pid", "host", "started"}; the lock itself is the kernel's (`flock`): a
-    file left behind locks nothing. A forked child (a data loader's worker) does not inherit it: outliving its
-    parent, it would keep a dead run locked.
+    The file says who holds it, {"pid", "host", "started"}; the lock itself is the kernel's (`flock`), so a
+    file left behind locks nothing. A forked child (a data loader's worker) does not inherit the lock: if it
+    outlived its parent it would keep a dead run locked.
 
     Args:
-        run_path: the folder of the run; made where missing, for a run is locked before it is begun.
+        run_path: the folder of the run, made if missing, because a run is locked before it is begun.
     """
 
     def __init__(self, run_path: Path) -> None:
@@ -82,9 +82,9 @@ class RunLock:
 
 
 def is_held(run_path: Path) -> bool | None:
-    """Whether a process holds the lock of a run; None where there is none, or it can't be asked.
+    """Whether a process holds the lock of a run; None if there is no lock file, or it can't be opened.
 
-    The file is only opened for reading, and a shared lock on it is let go at once.
+    The file is opened for reading only, and a shared lock on it is released at once.
     """
     try:
         descriptor = disk.open_regular(run_path / LOCK)

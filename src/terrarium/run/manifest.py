@@ -1,4 +1,4 @@
-"""`manifest.json`: what a checkpoint holds. Written last, it makes a checkpoint complete."""
+"""`manifest.json`: what a checkpoint holds. It is written last, and makes the checkpoint complete."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OPTIMIZER = "optimizer.safetensors"
 STATE = "state.json"
 SHARD = r"shard-[0-9]{5}-model-[0-9]{5}-of-[0-9]{5}\.safetensors"  # as PyTorch names them
 
-# Plain names, so that none leads out of the folder; no other formats, so that nothing is ever unpickled.
+# Plain names can't lead out of the folder, and without other formats nothing is ever unpickled.
 _FILE_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9_.-]{{0,99}}\.safetensors|{re.escape(STATE)}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -46,9 +46,9 @@ class Manifest:
         kind: the stage, one of `STAGES`.
         step: the training step.
         run_id: the run that wrote it.
-        files: every file of the checkpoint but the manifest.
-        tensors: per safetensors file, the type and shape of every tensor.
-        sound: whether the manifest matches the sha256 that it carries of itself.
+        files: every file of the checkpoint except the manifest.
+        tensors: for each safetensors file, the type and shape of every tensor.
+        sound: whether the manifest matches the sha256 of itself that it carries.
     """
 
     kind: str
@@ -60,7 +60,7 @@ class Manifest:
 
 
 def check_file_name(name: str) -> str:
-    """The name itself.
+    """The name itself, if it is allowed.
 
     Raises:
         ValueError: it is neither the plain name of a .safetensors file nor state.json.
@@ -91,7 +91,7 @@ def read_manifest(folder: Path) -> Manifest:
 
     Raises:
         OSError: it is missing or unreadable.
-        ValueError: it is no manifest of this format, or names a file outside of its folder.
+        ValueError: it is not a manifest of this format, or names a file outside of its folder.
     """
     return parse_manifest(disk.read_bounded(folder / MANIFEST, disk.MAX_JSON_BYTES))
 
@@ -100,7 +100,7 @@ def parse_manifest(content: bytes) -> Manifest:
     """Parse and check the bytes of a manifest.
 
     Raises:
-        ValueError: it is no manifest of this format, or names a file outside of its folder.
+        ValueError: they are not a manifest of this format, or name a file outside of its folder.
     """
     value = disk.parse_json(content)
     if not isinstance(value, dict) or value.get("format") != FORMAT:
@@ -141,5 +141,5 @@ def _digest(content: Mapping[str, object]) -> str:
 
 
 def sha256_of_manifest(checkpoint: Path) -> str:
-    """One hash for a whole checkpoint: of the manifest that holds the hashes of all its files."""
+    """One hash for a whole checkpoint: that of its manifest, which holds the hashes of all its files."""
     return hashlib.sha256((checkpoint / MANIFEST).read_bytes()).hexdigest()

@@ -1,4 +1,4 @@
-"""What stays in a `checkpoints/` folder: `latest`, retention, and putting right what a kill left."""
+"""What stays in a `checkpoints/` folder: `latest`, retention, and cleaning up what a kill left."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HIDDEN = re.compile(r"\.(staging|replaced|removed)-(\w+)-([0-9]{1,9})")
 
 
 def write_latest(stage: StageFolder, checkpoint: Path | None) -> None:
-    """Let `latest` name this checkpoint, or be absent where there is none.
+    """Let `latest` name this checkpoint, or remove it if there is none.
 
     Raises:
         OSError: the disk can't be written.
@@ -32,7 +32,7 @@ def write_latest(stage: StageFolder, checkpoint: Path | None) -> None:
 
 
 def pin(stage: StageFolder, name: str, why: str) -> None:
-    """Let retention never remove a checkpoint; what was pinned for the same reason is let go.
+    """Keep retention from ever removing a checkpoint; one pinned before for the same reason is unpinned.
 
     Raises:
         RunError: the folder can't be written.
@@ -42,7 +42,7 @@ def pin(stage: StageFolder, name: str, why: str) -> None:
 
 
 def pinned(stage: StageFolder) -> dict[str, str]:
-    """Names of pinned checkpoints that are still there, and why; empty where it can't be read."""
+    """Pinned checkpoints that still exist, and why they are pinned; empty if that can't be read."""
     try:
         tree = read_json(stage.checkpoints_path / PINNED)
     except RunError:
@@ -74,8 +74,8 @@ def _probe_loss(path: Path) -> float | None:
 def retain(stage: StageFolder, fresh: Path, keep: int) -> None:
     """Keep the newest `keep` valid checkpoints, the fresh one among them, the best one and what is pinned.
 
-    Damaged ones count for nothing, so that they never push out a valid one; those of another run or stage, or
-    without a readable manifest, are not ours to remove. L1 will do for judging: L3 was passed at saving.
+    Damaged ones don't count, so they never push out a valid one; those of another run or stage, or without a
+    readable manifest, are not ours to remove. They are judged to L1 only, since they passed L3 when saved.
 
     Raises:
         OSError: the folder can't be written.
@@ -88,13 +88,13 @@ def retain(stage: StageFolder, fresh: Path, keep: int) -> None:
         if kept < keep:
             kept += judgement.whole
         elif path not in spared and (judgement.run_id, judgement.kind) == (stage.run_id, stage.name):
-            # renamed first: a kill while files are being deleted must leave no visible half
+            # renamed first, so that a kill during deletion leaves no visible half
             path.rename(hidden_name(path, "removed"))
             disk.failpoint("commit:removed")
 
 
 def remove_beyond(stage: StageFolder, step: int) -> None:
-    """Remove this run's checkpoints of later steps: training goes back to `step`, and they are not its past.
+    """Remove this run's checkpoints of later steps, because training goes back to `step`.
 
     Raises:
         OSError: the folder can't be written.
@@ -133,5 +133,5 @@ def tidy(stage: StageFolder) -> None:
 
 
 def hidden_name(final: Path, what: str) -> Path:
-    """Where this process keeps a checkpoint that is not, or no longer, to be seen."""
+    """The hidden name for a checkpoint that does not count yet, or no longer."""
     return final.with_name(f".{what}-{final.name}-{os.getpid()}")

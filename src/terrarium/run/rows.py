@@ -1,4 +1,4 @@
-"""Rows of a history: what may be in one, and reading them from a file that nobody vouches for."""
+"""Rows of a history: what a row may hold, and reading rows from an untrusted file."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from terrarium.run import disk
 Scalar = float | int | str | None
 Row = dict[str, Scalar]
 
-MAX_STEP = 2**53  # beyond it, readers that turn numbers into floats would merge steps
+MAX_STEP = 2**53  # above this, readers that convert to floats would merge steps
 MAX_INTEGER = 2**63
 MAX_LINE_BYTES = 2**20
 MAX_HISTORY_BYTES = 2**31
-RESERVED = frozenset({"reason", "discarded_at", "torn"})  # the keys that a discarded row gets
+RESERVED = frozenset({"reason", "discarded_at", "torn"})  # keys that are added to a discarded row
 
 
 class Rows(NamedTuple):
-    """What `read_history` found: the rows in file order, and how many lines it had to skip."""
+    """What `read_history` found: the rows in file order, and how many lines were skipped."""
 
     rows: list[Row]
     skipped: int
 
 
 def read_history(path: Path) -> Rows:
-    """Read a history, also one that is being written, was torn by a kill, or comes from a stranger.
+    """Read a history, even one that is being written, was torn by a kill, or comes from a stranger.
 
     Args:
-        path: a `history.jsonl`; where it is missing there are no rows.
+        path: a `history.jsonl`; if it is missing there are no rows.
 
     Returns:
-        The rows as they were written (a non-finite number is None beside its `<key>_text`), and the number of
-        lines that are no rows. Rows are neither sorted nor deduplicated.
+        The rows as they were written (a non-finite number is None, with `<key>_text` beside it), and the
+        number of lines that are not rows. Rows are neither sorted nor deduplicated.
 
     Raises:
-        RunError: the file can't be read, is no regular file, or is larger than 2 GiB.
+        RunError: the file can't be read, is not a regular file, or is larger than 2 GiB.
     """
     rows = [parse_row(line) for line in read_lines(path)]
     whole = [row for row in rows if row is not None]
@@ -47,10 +47,10 @@ def read_history(path: Path) -> Rows:
 
 
 def clean_row(row: Mapping[str, object]) -> Row:
-    """The row as plain Python scalars (numpy's become such), every non-finite number told as text.
+    """The row as plain Python scalars, numpy's converted, and every non-finite number spelled out as text.
 
     Raises:
-        RunError: a value is no scalar or an integer beyond 64 bits, a key is reserved, or there is no `step`.
+        RunError: a value is not a scalar, or an integer above 64 bits; a key is reserved; there is no `step`.
     """
     clean: Row = {}
     for key, value in row.items():
@@ -75,7 +75,7 @@ def clean_row(row: Mapping[str, object]) -> Row:
 
 
 def parse_row(line: bytes) -> Row | None:
-    """The row in a line; None where it is none: not JSON, not scalars, without a step, or over a MiB long."""
+    """The row in a line, or None: not JSON, not scalars, without a step, or longer than a MiB."""
     if len(line) > MAX_LINE_BYTES:
         return None
     try:
@@ -102,7 +102,7 @@ def step_of(row: Row) -> int:
 
 
 def read_lines(path: Path) -> Iterator[bytes]:
-    """The lines of a file without their line ends, the last one also where a kill left it without.
+    """The lines of a file without their line ends; a kill may have left the last one without its own.
 
     Raises:
         RunError: the file can't be read, is no regular file, or is larger than 2 GiB.

@@ -1,4 +1,4 @@
-"""Whether two runs became the same, bit for bit, in all but what the machine decides."""
+"""Whether two runs are the same, bit for bit, in everything but what depends on the machine."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ MACHINE = ("runtime", "frames_per_second", "process_memory", "memory_left")  # w
 
 
 def timeless(stage: StageFolder) -> list[Row]:
-    """The history of a stage without what the machine decides."""
+    """The history of a stage without what depends on the machine."""
     rows = read_history(stage.history_path).rows
     return [{key: value for key, value in row.items() if key not in MACHINE} for row in rows]
 
 
 def differences(run: RunFolder, other: RunFolder) -> list[str]:
-    """What differs between two runs, or is missing; empty where both are the same.
+    """What differs between two runs, or is missing; empty if they are the same.
 
-    Histories must be equal, and so must every tensor file that both have; weights, average and optimizer of
-    the last step must be there in both. Which older checkpoints were kept may differ.
+    Histories must be equal, and so must every tensor file that both have; both must have the weights, average
+    and optimizer of the last step. They may have kept different older checkpoints.
     """
     return [f"{name}: {what}" for name in STAGES for what in _differing(run.stage(name), other.stage(name))]
 
@@ -40,7 +40,7 @@ def _differing(stage: StageFolder, other: StageFolder) -> list[str]:
 
 
 def _files_of(checkpoint: str, names: Set[str]) -> set[str]:
-    """Those that a checkpoint must have: three, or the shards that several processes wrote."""
+    """The tensor files that a checkpoint must have: three, or the shards that several processes wrote."""
     shards = {name for name in names if name.startswith(checkpoint) and are_shards([Path(name).name])}
     return shards or {checkpoint + name for name in (MODEL, EMA, OPTIMIZER)}
 

@@ -1,4 +1,4 @@
-"""Whether what a checkpoint holds makes sense: level L3, before it is written and after it was read.
+"""Whether a checkpoint's content makes sense (level L3), before it is written and after it was read.
 
 The model's names, types and shapes, every float finite, and optimizer state for every trained parameter.
 """
@@ -17,7 +17,7 @@ OPTIMIZER_SLOTS = ("exp_avg", "exp_avg_sq", "step")
 
 
 def check_contents(tensors: Mapping[str, Tensors], state: Mapping[str, object]) -> None:
-    """The part of L3 that concerns tensors and `state.json`, for a checkpoint on its way to the disk or back.
+    """The part of L3 that concerns tensors and `state.json`.
 
     Args:
         tensors: what `examine` found, by file name.
@@ -67,7 +67,7 @@ def compare(found: Mapping[str, object], expected: Mapping[str, object], what: s
     """Refuse a table that is not the expected one.
 
     Raises:
-        Flaw: names are missing or too many, or what stands under one differs.
+        Flaw: names are missing or superfluous, or a value differs.
     """
     for verb, names in (("lacks", set(expected) - set(found)), ("has too many", set(found) - set(expected))):
         if names:

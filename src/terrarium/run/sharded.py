@@ -1,7 +1,7 @@
-"""Saving a checkpoint whose files several processes write: begun and committed by the first of them.
+"""Saving a checkpoint whose files several processes write; the first of them begins and commits it.
 
-As in `terrarium.run.checkpoint`, it is there, whole and on the disk, or nothing has changed: a hidden folder,
-all files, the manifest last, one rename. But files are examined after they were written.
+As in `terrarium.run.checkpoint` it ends up whole and on the disk, or nothing has changed: a hidden folder,
+all files, the manifest last, one rename. But here the files are examined after they were written.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from terrarium.run.tensors import Tensors, examine
 
 
 def begin_shards(stage: StageFolder, step: int, size: int) -> Path:
-    """A hidden folder for the shards of a step, of so many bytes together.
+    """Make a hidden folder for the shards of a step, `size` bytes in all.
 
     Raises:
         CheckpointError: there is no room, or the disk can't be written.
@@ -49,17 +49,17 @@ def begin_shards(stage: StageFolder, step: int, size: int) -> Path:
 def commit_shards(
     stage: StageFolder, step: int, staging: Path, *, state: Mapping[str, object], keep: int
 ) -> Path:
-    """Make a checkpoint of the shards in a folder that `begin_shards` gave.
+    """Make a checkpoint of the shards in a folder that `begin_shards` made.
 
     Args:
-        stage: where to.
+        stage: the stage that it is saved in.
         step: the training step that it belongs to.
         staging: holds the shards of all processes and nothing else.
-        state: as of `commit_checkpoint`.
-        keep: likewise.
+        state: see `commit_checkpoint`.
+        keep: see `commit_checkpoint`.
 
     Raises:
-        RefusedStateError: it is empty, not finite, not the model, or parts are missing; it is put aside.
+        RefusedStateError: it is empty, not finite, not the model's, or parts are missing; it is kept aside.
         CheckpointError: the disk can't be written.
     """
     whole_state = full_state(stage, step, state)
@@ -90,7 +90,7 @@ def commit_shards(
 
 
 def _examine_all(staging: Path) -> tuple[dict[str, Entry], dict[str, Tensors]]:
-    """Entries and tensors of all files, which then are on the disk; one file at a time is in memory."""
+    """Entries and tensors of all files, which are synced to the disk; one file at a time is in memory."""
     entries, tensors = {}, {}
     for path in sorted(staging.iterdir()):
         content = path.read_bytes()

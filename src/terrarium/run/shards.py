@@ -1,8 +1,9 @@
-"""Checkpoints that several processes wrote, each its rows of every tensor, and how they are read as one.
+"""Checkpoints of several processes, each of which wrote its rows of every tensor, and how to read them as
+one.
 
-PyTorch's distributed checkpoint writes a safetensors file per process, and says in its header at which row of
-the whole tensor each part begins. Names in it are `model/<parameter>`, `ema/<parameter>` and
-`optimizer/<parameter>/<slot>`. Here they become the three files that a single process would have written.
+PyTorch's distributed checkpoint writes one safetensors file per process; its header says at which row of the
+whole tensor each part begins. Names in it are `model/<parameter>`, `ema/<parameter>` and
+`optimizer/<parameter>/<slot>`. Here they are turned into the three files that one process would have written.
 """
 
 from __future__ import annotations
@@ -31,10 +32,10 @@ def are_shards(names: Iterable[str]) -> bool:
 
 
 def join_tables(tensors: Mapping[str, Tensors]) -> Mapping[str, Tensors]:
-    """What `examine` found in shards, as of the three files; anything else as it is.
+    """What `examine` found in shards, as if in the three files; anything else is returned unchanged.
 
     Raises:
-        ValueError: the parts of a tensor leave a gap, overlap, or are cut in another way than by rows.
+        ValueError: the parts of a tensor leave a gap, overlap, or are not cut by rows.
     """
     if not are_shards(tensors):
         return tensors
@@ -62,7 +63,7 @@ def join_tables(tensors: Mapping[str, Tensors]) -> Mapping[str, Tensors]:
 
 
 def join_files(blobs: Mapping[str, bytes]) -> dict[str, bytes]:
-    """The bytes of shards as those of the three files; anything else as it is.
+    """The bytes of shards as those of the three files; anything else is returned unchanged.
 
     Raises:
         ValueError: see `join_tables`.
@@ -79,15 +80,15 @@ def join_files(blobs: Mapping[str, bytes]) -> dict[str, bytes]:
     for (file, name), several in found.items():
         several.sort(key=lambda each: each[0][0])
         shape = whole_shape(name, [part for part, _, _ in several])
-        data = b"".join(data for _, _, data in several)  # rows lie behind each other
+        data = b"".join(data for _, _, data in several)  # rows follow each other
         files[file][name] = several[0][1], shape, data
     return {file: _written(content) for file, content in files.items()}
 
 
 def _written(tensors: Mapping[str, Whole]) -> bytes:
-    """A safetensors file: the length of a JSON header, the header, padded with spaces, and the numbers.
+    """A safetensors file: the length of a JSON header, the header padded with spaces, and the numbers.
 
-    By hand, for the library writes what numpy or torch have types for; here are only types and bytes.
+    Written by hand, because the library takes numpy or torch arrays, and here are only type names and bytes.
     """
     header, end = {}, 0
     for name, (dtype, shape, data) in tensors.items():
@@ -99,7 +100,7 @@ def _written(tensors: Mapping[str, Whole]) -> bytes:
 
 
 def whole_shape(name: str, parts: list[Part]) -> tuple[int, ...]:
-    """The shape of the tensor whose rows these parts are.
+    """The shape of the tensor that these parts are rows of.
 
     Raises:
         ValueError: they leave a gap, overlap, or differ in more than rows.

@@ -1,4 +1,4 @@
-"""All checkpoints of a stage or a run: which there are, which to go on from, which are damaged."""
+"""All checkpoints of a stage or a run: which there are, which to resume from, which are damaged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_NAME_BYTES = 255
 
 
 def list_checkpoints(stage: StageFolder) -> list[Path]:
-    """The folders in `checkpoints/` that are named as this stage's checkpoints, by step. None is judged."""
+    """The folders in `checkpoints/` that are named like this stage's checkpoints, by step. None is judged."""
     found = []
     for path in stage.checkpoints_path.iterdir() if stage.checkpoints_path.is_dir() else ():
         named = parse_checkpoint_name(path.name)
@@ -25,13 +25,13 @@ def list_checkpoints(stage: StageFolder) -> list[Path]:
 
 
 def newest_valid(stage: StageFolder) -> tuple[Path | None, list[Judgement]]:
-    """The checkpoint to go on from: the newest that passes L0 to L3 and belongs to this run and stage.
+    """The checkpoint to resume from: the newest that passes L0 to L3 and belongs to this run and stage.
 
-    `latest` is not asked: after a kill it may name an older one.
+    `latest` is not consulted, because after a kill it may name an older one.
 
     Returns:
-        Its folder, None where there is none, and the judgements of the newer ones that were passed over,
-        newest first, so that the user can be told which and why.
+        Its folder, or None, and the judgements of newer ones that were passed over, newest first, so that the
+        user can be told which and why.
     """
     passed_over: list[Judgement] = []
     for path in reversed(list_checkpoints(stage)):
@@ -45,13 +45,13 @@ def newest_valid(stage: StageFolder) -> tuple[Path | None, list[Judgement]]:
 def judge_path(path: Path, level: int = TOP_LEVEL) -> list[Judgement]:
     """Judge every checkpoint of a run folder or a stage folder, or a single checkpoint, up to a level.
 
-    A run is whole when there is at least one checkpoint and each that there is, is whole. So an old one
-    that is damaged makes the run not whole, even where a newer one is; the judgement then names the newest
-    whole one of the stage as its `fallback`.
+    A run is whole if it has at least one checkpoint and all of them are whole. So a damaged old one makes the
+    run not whole even if a newer one is fine; its judgement then names the stage's newest whole one as
+    `fallback`.
 
     Returns:
-        At least one judgement. What is no checkpoint but wrong (no checkpoint at all, a damaged `run.json`, a
-        `latest` that names nothing) is a judgement too, with level -1 and the path in question.
+        At least one judgement. Other trouble (no checkpoint at all, a damaged `run.json`, a `latest` that
+        names nothing) is reported as a judgement too, with level -1 and the path in question.
     """
     path = path.absolute()
     if path.name == "checkpoints" and path.parent.name in STAGES:
@@ -97,7 +97,7 @@ def _judge_stage(stage: StageFolder, level: int) -> list[Judgement]:
     judgements = [
         judge(path, level=level, run_id=stage.run_id, kind=stage.name) for path in list_checkpoints(stage)
     ]
-    # Retention of a run that is alive may have removed one meanwhile: no damage.
+    # Retention of a live run may have removed one meanwhile: that is not damage.
     present = [each for each in judgements if each.whole or each.path.exists()]
     fallback = next((each.path for each in reversed(present) if each.whole), None)
     told = [each if each.whole else replace(each, fallback=fallback) for each in present]
@@ -105,7 +105,7 @@ def _judge_stage(stage: StageFolder, level: int) -> list[Judgement]:
 
 
 def _judge_latest(stage: StageFolder) -> list[Judgement]:
-    """`latest` may lag behind after a kill, but what it names has been there: if not, somebody took it."""
+    """`latest` may lag behind after a kill, but what it names existed once: if it is gone, that is damage."""
     latest = stage.checkpoints_path / LATEST
     try:
         name = disk.read_bounded(latest, _MAX_NAME_BYTES).decode().strip()

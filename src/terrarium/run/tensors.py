@@ -1,7 +1,7 @@
-"""What a safetensors file holds, read from its bytes: names, types, shapes, and which are not finite.
+"""What a safetensors file holds, read from its bytes: names, types, shapes, and which tensors are not finite.
 
-Nothing is turned into floats: a number is NaN or infinite by the bits of its exponent, which an integer
-view shows for every type, bfloat16 and float8 included.
+Nothing is converted to floats: the bits of its exponent tell whether a number is NaN or infinite, and an
+integer view shows those for every type, bfloat16 and float8 included.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ Table = dict[str, Signature]
 SHARDING = "DCP_SHARDING_INFO"
 MAX_TENSOR_FILE_BYTES = 8 * 2**30
 
-# type: (integer view, mask, pattern); a number is not finite when its bits under the mask are the pattern.
-# Mostly that is an exponent of ones; some float8 have no infinity and spend one pattern only, that of
-# negative zero, on NaN.
+# type: (integer view, mask, pattern); a number is not finite if its bits under the mask equal the pattern.
+# Mostly that is an exponent of all ones; some float8 types have no infinity and a single NaN, the pattern of
+# negative zero.
 NOT_FINITE = {
     "F64": ("<u8", 0x7FF0_0000_0000_0000, 0x7FF0_0000_0000_0000),
     "F32": ("<u4", 0x7F80_0000, 0x7F80_0000),
@@ -43,9 +43,9 @@ NOT_FINITE = {
 _ALWAYS_FINITE = frozenset(
     {"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F4", "F6_E2M3", "F6_E3M2"}
 )
-_CHUNK_BYTES = 2**22  # bounds what the comparison needs besides
+_CHUNK_BYTES = 2**22  # bounds the memory of the comparison
 
-# torch and numpy say it in their own words
+# the names that torch and numpy use
 _OTHER_NAMES = {
     "float64": "F64",
     "float32": "F32",
@@ -70,8 +70,8 @@ _OTHER_NAMES = {
 
 
 class Tensors(NamedTuple):
-    """What `examine` found: the signatures, how many numbers there are, and which tensors are not finite; for
-    parts of tensors, the row of the whole at which they start."""
+    """What `examine` found: signatures, how many numbers there are, which tensors are not finite, and for
+    parts of larger tensors the row at which they start."""
 
     table: Table
     elements: int
@@ -80,15 +80,15 @@ class Tensors(NamedTuple):
 
 
 def dtype_name(name: str) -> str:
-    """The name that safetensors has for a type: "F32" for "torch.float32", "float32" and "F32"."""
+    """The name that safetensors uses for a type: "F32" for "torch.float32", "float32" and "F32"."""
     return _OTHER_NAMES.get(name.removeprefix("torch."), name)
 
 
 def is_finite(dtype: str, data: bytes | bytearray) -> bool:
-    """Whether no number among the little-endian raw bytes of a tensor is NaN or infinite.
+    """Whether none of the numbers in a tensor's raw little-endian bytes is NaN or infinite.
 
     Raises:
-        ValueError: the type is not known, so that nothing can be said.
+        ValueError: the type is unknown.
     """
     if dtype in _ALWAYS_FINITE:
         return True
@@ -102,10 +102,10 @@ def is_finite(dtype: str, data: bytes | bytearray) -> bool:
 
 
 def examine(content: bytes) -> Tensors:
-    """Parse a whole safetensors file and look at every number in it.
+    """Parse a whole safetensors file and check every number in it.
 
     Raises:
-        ValueError: it is not a safetensors file, or is one with a type that is not known.
+        ValueError: it is not a safetensors file, or has a tensor of an unknown type.
     """
     try:
         entries = deserialize(content)  # type: ignore[no-untyped-call]
@@ -124,10 +124,11 @@ def examine(content: bytes) -> Tensors:
 
 
 def row_starts(content: bytes) -> dict[str, int]:
-    """The rows at which the tensors of a file begin in larger ones, as PyTorch's distributed checkpoint says.
+    """The row of a larger tensor at which each tensor of a file begins, as PyTorch's distributed checkpoint
+    says.
 
     Raises:
-        ValueError: it says so and can't be understood, or tensors are cut in another way than by rows.
+        ValueError: it can't be understood, or tensors are not cut by rows.
     """
     length = int.from_bytes(content[:8], "little")
     header = parse_json(content[8 : 8 + length])
@@ -151,7 +152,7 @@ def _row(name: str, place: object) -> int:
 
 
 def parse_table(value: object) -> Table:
-    """A table as JSON has it, `{name: [dtype, shape]}`.
+    """Parse a table from JSON, `{name: [dtype, shape]}`.
 
     Raises:
         ValueError: it is anything else.

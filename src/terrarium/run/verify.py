@@ -8,8 +8,8 @@ L3     they make sense: the model's names, types and shapes, every float finite,
        every trained parameter, one step number and one run id everywhere
 =====  ==============================================================================================
 
-Nothing here raises for bad content, runs what it reads, leaves the folder, or reads without a bound. Run
-and kind are looked at right after the manifest: in a stranger the rest does not matter.
+Nothing here raises because of bad content, executes what it reads, leaves the folder, or reads without a
+bound. Run and kind are compared right after the manifest: of a foreign checkpoint the rest does not matter.
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ _CHUNK_BYTES = 2**20
 
 @dataclass(frozen=True)
 class Judgement:
-    """What is to be said of one checkpoint.
+    """The verdict on one checkpoint.
 
     Attributes:
-        path: the checkpoint, or where one should have been.
+        path: the checkpoint, or where one should be.
         step: the step in its manifest, else in its name, else None.
-        level: the highest level passed, 0 to 3, or -1 where not even L0 was.
-        whole: whether every level that was asked for was passed.
-        reason: what is wrong, in words; empty where nothing is.
+        level: the highest level passed, 0 to 3, or -1 if not even L0 was.
+        whole: whether every level asked for was passed.
+        reason: what is wrong, in words; empty if nothing is.
         flaw: its code: "damaged", "incomplete" (a file or a part of the training state is missing), "empty",
             "not-finite", "wrong-step", "foreign", "unreadable" (we may not read it: nothing can be told);
             empty where nothing is wrong.
-        kind: the stage in its manifest, None where unknown.
-        run_id: the run in its manifest, None where unknown.
-        foreign: it belongs to another run than was asked for.
+        kind: the stage in its manifest, None if unknown.
+        run_id: the run in its manifest, None if unknown.
+        foreign: it belongs to another run than the one asked for.
         weights_whole: it is not whole, but the model's weights alone match their sha256, load and are
             finite: the training state is lost, the network is not.
         fallback: it is not whole, and this is the newest checkpoint of the same stage that is; only
@@ -71,13 +71,13 @@ class Judgement:
 def judge(
     path: Path, *, level: int = TOP_LEVEL, run_id: str | None = None, kind: str | None = None
 ) -> Judgement:
-    """Judge one checkpoint folder up to a level. Never raises, whatever is in it.
+    """Judge one checkpoint folder up to a level. Never raises, whatever it holds.
 
     Args:
         path: the folder, such as `checkpoints/dynamics_step_50000`.
         level: 0 to 3; each includes those below.
-        run_id: the run that it must belong to; any where None.
-        kind: the stage that it must belong to; any where None.
+        run_id: the run that it must belong to; any if None.
+        kind: the stage that it must belong to; any if None.
     """
     folder = Path(os.path.realpath(path))
     named = parse_checkpoint_name(path.name) or parse_checkpoint_name(folder.name)
@@ -133,7 +133,7 @@ def _check_owner(manifest: Manifest, run_id: str | None, kind: str | None) -> No
 
 
 def _climb(folder: Path, named: tuple[str, int] | None, manifest: Manifest) -> Iterator[int]:
-    """Yield every level that is passed, and raise Flaw at the first that is not."""
+    """Yield every level that is passed; raise Flaw at the first that is not."""
     for name, entry in manifest.files.items():
         _check_size(folder / name, entry)
     yield 0
@@ -173,7 +173,7 @@ def _check_hash(path: Path, entry: Entry) -> None:
     digest = hashlib.sha256()
     try:
         with os.fdopen(disk.open_regular(path), "rb") as file:
-            for _ in range(0, entry.size, _CHUNK_BYTES):  # and no further, should it grow meanwhile
+            for _ in range(0, entry.size, _CHUNK_BYTES):  # and no further, in case it grows meanwhile
                 digest.update(file.read(_CHUNK_BYTES))
     except UNREADABLE as error:
         raise unread(path.name, error) from error
