@@ -20,6 +20,7 @@ from terrarium.doctor.rank_figures import rank_figures
 from terrarium.doctor.readers.gather import gather
 from terrarium.doctor.summary import summary
 from terrarium.doctor.view import view
+from terrarium.doctor.view_decisions import decision_documents
 from terrarium.doctor.view_findings import action_sentences, finding_documents
 from terrarium.doctor.wording import plain
 from terrarium.errors import RunError
@@ -128,6 +129,7 @@ def describe(diagnosis: Diagnosis, language: Language) -> JsonObject:
             "verdict": diagnosis.stages[name].value,
             "numbers": stage_numbers(stage) | {"process": process},
             "ranks": rank_figures(stage.ranks),
+            "gates": decision_documents(stage.decisions, language),
         }
         for name, stage in evidence.stages.items()
     }

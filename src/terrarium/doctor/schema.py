@@ -110,12 +110,43 @@ class Ranks(Part):
     by_rank: list[Rank]
 
 
+class Decision(Part):
+    """What training decided at a gate, other than to go on."""
+
+    step: Count | None = Field(description="steps taken when it was made")
+    what: str = Field(
+        description='"retune", "roll back", "restart stage", "stop"; "continue" if it fell short'
+    )
+    code: str = Field(description="of the finding that led to it")
+    cause: str = Field(description="code of what a trial proved")
+    reason: str = Field(description="in the log's own words")
+    onset: Count | None = Field(description="step at which the trouble began")
+    resumed_from: Count | None = Field(description="step that training went back to")
+    rate_factor: Number | None = Field(description="of the learning rate, from there on")
+    skip_batches: Count | None = Field(description="batches passed over there")
+    accumulation_factor: Count | None = Field(
+        description="parts of a batch, from there on, by what they were"
+    )
+    numbers: dict[str, Number | None] = Field(description="name -> number that it rests on")
+    said: str = Field(description="the decision as a sentence")
+
+
+class Gates(Part):
+    """What a stage in training asked, and what was decided."""
+
+    source: str
+    asked: Count = Field(description="how often")
+    damaged_lines: Count = Field(description="lines of `gates.jsonl` that could not be read")
+    decisions: list[Decision]
+
+
 class Stage(Part):
     """One stage."""
 
     verdict: Verdict
     numbers: Numbers
     ranks: Ranks | None = Field(None, description="where several processes trained it")
+    gates: Gates | None = Field(None, description="where training asked whether it may go on")
 
 
 class Checkpoint(Part):

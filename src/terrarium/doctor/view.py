@@ -12,6 +12,7 @@ from terrarium.doctor.json_files import JsonObject, mapping, number
 from terrarium.doctor.language import Language
 from terrarium.doctor.pictures import Shown, show
 from terrarium.doctor.scores import ActionTable, Rollout, ScoreLine, action_table, rollout, score_groups
+from terrarium.doctor.view_decisions import DecisionsView, decisions_view
 from terrarium.doctor.view_findings import ActionView, FindingView, action_views, finding_views
 from terrarium.doctor.view_health import has_begun, health_rows, measure_rows, source_row, window_rows
 from terrarium.doctor.view_ranks import RanksView, ranks_view
@@ -79,6 +80,7 @@ class StageView:
     discarded: tuple[tuple[str, int], ...]
     checkpoints: CheckpointsView | None
     pictures: tuple[PictureView, ...]
+    decisions: DecisionsView | None
     ranks: RanksView | None
     findings: tuple[FindingView, ...]
 
@@ -160,6 +162,7 @@ def _stage(
         discarded=tuple((plain(reason), count) for reason, count in stage.discarded.items()),
         checkpoints=_checkpoints(checkpoints, language) if checkpoints["total"] else None,
         pictures=tuple(_picture(picture, language) for picture in stage.pictures if picture.when),
+        decisions=decisions_view(entry["gates"], language),
         ranks=ranks_view(entry["ranks"], language),
         findings=own,
     )

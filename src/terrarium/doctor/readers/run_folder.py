@@ -12,6 +12,7 @@ from terrarium.doctor.json_files import JsonObject, mapping, number, read_object
 from terrarium.doctor.ranks import Together
 from terrarium.doctor.readers import absences
 from terrarium.doctor.readers.checkpoints import examine_checkpoints
+from terrarium.doctor.readers.decisions import GATES, read_decisions
 from terrarium.doctor.readers.jsonl import count_reasons, read_history
 from terrarium.doctor.readers.liveness import liveness_of_run
 from terrarium.doctor.readers.pictures import examine_pictures
@@ -142,6 +143,7 @@ def _stage(path: Path, run: JsonObject, asked: tuple[Source, ...], gaps: list[Mi
         _unmoved(path),
         _ranks(path / RANKS, gaps),
         read_refused(path),
+        read_decisions(path / GATES),
     )
     gaps += [*absences.of_stage(stage, path), *unseen, *(replace(gap, stage=name) for gap in unread)]
     return stage
