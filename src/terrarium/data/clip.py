@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Clips:
-    """A batch of clips of equal length, with where each was cut.
+    """A batch of clips of equal length, and where each was cut.
 
     Attributes:
         video_BTHWC: uint8 RGB frames, 0-255.
@@ -27,10 +27,10 @@ class Clips:
     start_B: NDArray[np.int64]
 
     def fingerprint(self) -> int:
-        """Which clips these are, as a number below 2**32."""
+        """A number below 2**32 that identifies these clips."""
         return places_fingerprint(self.episode_B, self.start_B)
 
 
 def places_fingerprint(episode_B: NDArray[np.int64], start_B: NDArray[np.int64]) -> int:
-    """A number below 2**32 that names clips by where they were cut."""
+    """A number below 2**32 that identifies clips by where they were cut."""
     return zlib.crc32(np.stack([episode_B, start_B]).tobytes())

@@ -1,8 +1,8 @@
 """Stored footage, opened for reading: episodes as read-only memory maps, split once into train and held out.
 
 A dataset is a folder: `dataset.json` (see `index`), `frames-00000.u8` and so on (raw uint8, N H W 3), and,
-where the true actions are known, `actions-00000.i64`. Those are there for scoring only; nothing here opens
-them before someone asks for `Episode.actions_T`, so that training can be shown never to have read them.
+where the true actions are known, `actions-00000.i64`. Actions are for scoring only: nothing opens them before
+`Episode.actions_T` is asked for, so a test can show that training never reads them.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 from terrarium.data.index import AGAIN, INDEX_NAME, EpisodeEntry, Index, Shard, parse_index
 from terrarium.errors import DataError
 
-MORE_FILES = "Let a process open more of them (ulimit -n), or store the footage in fewer, larger ones."
+MORE_FILES = "Raise the limit of open files (ulimit -n), or store the footage in fewer, larger files."
 
 
 @dataclass(frozen=True)
 class _StoredActions:
-    """Where the actions of one episode lie; holding it reads nothing."""
+    """Where the actions of one episode are stored; nothing is read before `read`."""
 
     path: Path
     start: int
@@ -48,8 +48,8 @@ class Episode:
 
     Attributes:
         frames_THWC: uint8 RGB frames, a read-only slice of a memory map: only what is touched is read.
-        source: what was recorded, for people.
-        index: the episode's number in its dataset, over both splits.
+        source: what was recorded, for people to read.
+        index: the episode's number in its dataset, counted over both splits.
     """
 
     frames_THWC: NDArray[np.uint8]
@@ -116,7 +116,7 @@ class Dataset:
         return None if self.action_names is None else len(self.action_names)
 
     def describe(self) -> str:
-        """One line for people."""
+        """One line about the dataset, for people."""
         frames = sum(len(episode) for episode in (*self.train, *self.held_out))
         rate = f" at {self.frames_per_second:.4g} frames/s" if self.frames_per_second else ""
         actions = f", {self.n_actions} true actions" if self.n_actions else ""
@@ -143,7 +143,7 @@ def _read_index(path: Path) -> bytes:
 
 
 def _check_file(path: Path, size: int) -> None:
-    """A link is refused: what a dataset names must lie in its folder."""
+    """Refuse a file that is missing, of another size, or a link: a dataset's files must lie in its folder."""
     if path.is_symlink() or not path.is_file():
         raise DataError(f"{path} is missing", AGAIN)
     found = path.stat().st_size
@@ -156,7 +156,7 @@ def _map_shard(path: Path, shard: Shard, index: Index) -> NDArray[np.uint8]:
     _check_file(file, shard.frames * index.frame_bytes)
     try:
         return np.memmap(file, dtype=np.uint8, mode="r", shape=(shard.frames, index.height, index.width, 3))
-    except OSError as error:  # each file that is mapped stays open
+    except OSError as error:  # every mapped file stays open
         hint = MORE_FILES if error.errno == errno.EMFILE else "Check its permissions."
         raise DataError(f"{file} can't be read: {error.strerror}", hint) from error
 

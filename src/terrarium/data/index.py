@@ -1,8 +1,8 @@
 """dataset.json: what a dataset folder holds, as strict and bounded types.
 
-The file comes from strangers too, so it is believed only after every name, number and range was checked:
-names follow one pattern (no separators, so no way out of the folder), episodes lie inside their shards and
-never overlap (so held-out frames can't be training frames), and the fingerprint is the index's own.
+The file may come from strangers, so every name, number and range is checked before it is believed: names
+follow one pattern (without separators, so none leads out of the folder), episodes lie inside their shards and
+never overlap (so held-out frames can't be training frames), and the fingerprint matches the content.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class EpisodeEntry(Strict):
 
 
 class Index(Strict):
-    """Everything that dataset.json says, apart from the fingerprint, which is made from it."""
+    """Everything that dataset.json says except the fingerprint, which is computed from it."""
 
     format: Annotated[int, Field(ge=1, le=FORMAT)]
     source: Text
@@ -106,7 +106,7 @@ class Index(Strict):
 
     @property
     def fingerprint(self) -> str:
-        """sha256 over the shards' hashes and everything else the index says, in one canonical spelling."""
+        """sha256 over the shards' hashes and everything else in the index, in one canonical spelling."""
         text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -116,9 +116,9 @@ class Index(Strict):
 
 
 class _Stored(Index):
-    """The index as it stands in the file, beside the fingerprint that it claims."""
+    """The index as stored in the file, with the fingerprint that it claims."""
 
-    # Named apart from the property it must equal, so that neither shadows the other.
+    # Named differently from the property that it must equal, so that neither shadows the other.
     claimed: Annotated[Sha256, Field(alias="fingerprint")]
 
     def index(self) -> Index:
@@ -134,7 +134,7 @@ def parse_index(data: bytes, name: str) -> Index:
 
     Args:
         data: the file's content.
-        name: how error messages call the file.
+        name: what error messages call the file.
 
     Raises:
         DataError: not JSON, not a dataset's index, of a newer format, contradictory, or changed by hand.

@@ -1,6 +1,6 @@
 """Which clips are drawn, and when: a batch is a pure function of (seed, stage, step).
 
-So a resumed run draws exactly what it would have drawn, without any loader state in the checkpoint.
+So a resumed run draws exactly what it would have drawn anyway, without loader state in the checkpoint.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Batch_co = TypeVar("Batch_co", covariant=True)
 Rows = slice | Sequence[int]
 ALL = slice(None)
 
-QUEUE_LENGTH = 2  # one batch in hand, one being cut: more only costs memory
-LOOK_SECONDS = 0.2  # while a batch is waited for
-LEAVE_SECONDS = 5.0  # that a thread which hangs in reading is waited for: it holds nothing, and dies with us
+QUEUE_LENGTH = 2  # one batch ready, one being cut: more would only cost memory
+LOOK_SECONDS = 0.2  # between two checks while waiting for a batch
+LEAVE_SECONDS = 5.0  # to wait for a thread that hangs in reading; it holds nothing, and dies with the process
 
 
 class ClipSampler:
-    """Draws clips uniformly over every place where one can start.
+    """Draws clips uniformly from all places where one can start.
 
     Args:
         episodes: footage; episodes shorter than a clip are left out.
@@ -69,7 +69,7 @@ class ClipSampler:
         return self._index[place_B], flat_B - self._first_start[place_B]
 
     def batch(self, step: int, rows: Rows = ALL) -> Clips:
-        """The batch of a step, always the same for the same step; or some rows of it: others are not read."""
+        """The batch of a step, always the same for the same step; or only some rows of it."""
         episode_B, start_B = (drawn[rows] for drawn in self.draw(step))
         pairs = zip(episode_B.tolist(), start_B.tolist(), strict=True)
         clips = [
@@ -78,7 +78,7 @@ class ClipSampler:
         return Clips(np.stack(clips), episode_B, start_B)
 
     def identity(self, step: int) -> str:
-        """A short text that names a step's batch, as episode@start, for error messages."""
+        """A short text that names a step's batch as episode@start, for error messages."""
         episode_B, start_B = self.draw(step)
         places = [f"{index}@{start}" for index, start in zip(episode_B, start_B, strict=True)]
         rest = f" and {len(places) - 8} more" if len(places) > 8 else ""
@@ -96,14 +96,14 @@ class Batches(Protocol[Batch_co]):
 class Prefetcher(Generic[Batch]):
     """Makes the batches of consecutive steps in a background thread, a little ahead of the consumer.
 
-    Use it as a context manager and iterate over it once; an error met while making a batch is raised in the
-    consumer when that batch's turn comes.
+    Use it as a context manager and iterate over it once. An error in making a batch is raised in the consumer
+    when that batch's turn comes.
 
     Args:
         batches: makes the batch of a step, a `ClipSampler` for instance.
         start_step: the first step.
         stop_step: one past the last step, or None to go on for ever.
-        asked: why to end before that, "" to go on; looked at before each batch, and while one is waited for.
+        asked: why to end early, "" to go on; checked before each batch, and while waiting for one.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class Prefetcher(Generic[Batch]):
             yield batch
 
     def close(self) -> None:
-        """Stop the thread and wait for it, but not for one that hangs; calling it twice is fine."""
+        """Stop the thread and wait for it, but not for long if it hangs; calling it twice is fine."""
         self._closed.set()
         while not self._queue.empty():
             self._queue.get_nowait()

@@ -1,6 +1,7 @@
-"""Stretches of footage, spread evenly and the same ones every time, read a few at once.
+"""Stretches of footage, evenly spread and the same ones every time, read a few at a time.
 
-So what is asked of whole footage (its mean frame, its scores) takes the same memory for an hour and a year.
+So what looks at all footage (its mean frame, its scores) takes as much memory for a year of it as for an
+hour.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from terrarium.data.dataset import Episode
 
-MEAN_FRAMES = 1000  # enough for a mean frame that more would not change by a grey level
+MEAN_FRAMES = 1000  # more would not change the mean frame by a grey level
 CHUNK = 128  # frames read at once
 
 
@@ -22,9 +23,9 @@ class Place:
     """A stretch of footage.
 
     Attributes:
-        episode: of which.
-        start: its first frame.
-        frames: how many.
+        episode: the episode.
+        start: first frame, counted in the episode.
+        frames: how many frames.
     """
 
     episode: Episode
@@ -33,7 +34,7 @@ class Place:
 
 
 def spread_places(episodes: Sequence[Episode], frames: int, count: int) -> list[Place]:
-    """At most `count` stretches of so many frames, evenly spaced over all where one could start."""
+    """At most `count` stretches of `frames` frames, evenly spaced over all places where one could start."""
     starts = [max(0, len(episode) - frames + 1) for episode in episodes]
     first_start = np.concatenate([[0], np.cumsum(starts)])
     total = int(first_start[-1])
@@ -57,7 +58,7 @@ def read(places: Sequence[Place]) -> NDArray[np.uint8]:
 
 
 def chunks(places: Sequence[Place], size: int = CHUNK) -> Iterator[NDArray[np.uint8]]:
-    """The frames of many stretches, a few at once (B, T, H, W, 3)."""
+    """The frames of many stretches, a few stretches at a time (B, T, H, W, 3)."""
     for start in range(0, len(places), size):
         yield read(places[start : start + size])
 

@@ -46,8 +46,8 @@ class HashedFile:
             self.abandon()
 
     def abandon(self) -> None:
-        """Close without a promise."""
-        with contextlib.suppress(OSError):  # what could not be flushed raises here once more
+        """Close without making anything durable."""
+        with contextlib.suppress(OSError):  # what could not be flushed raises again here
             self._file.close()
 
     @property
@@ -63,7 +63,7 @@ class OpenShard:
         folder: where its files are made.
         number: of the shard in its dataset.
         frame_shape: (height, width, 3).
-        n_actions: how many true actions there are, or None to keep none.
+        n_actions: how many true actions there are, or None to store no actions.
     """
 
     def __init__(

@@ -9,15 +9,15 @@ import numpy as np
 from terrarium.data.index import EpisodeEntry
 from terrarium.errors import DataError
 
-MIN_PART_FRAMES = 2  # one transition on either side of the split, the least that can be trained or scored
+MIN_PART_FRAMES = 2  # one transition on each side of the split: the least that can be trained on or scored
 
 
 def split(episodes: Sequence[EpisodeEntry], fraction: float, seed: int) -> tuple[EpisodeEntry, ...]:
     """Mark about `fraction` of the frames held out, whole episodes at a time, at least one and never all.
 
-    Where whole episodes would give less than half or more than twice of that (a single episode, or a few
-    long ones), the tail of the longest is held out instead: one cut, since neighbouring frames would leak
-    in any finer split.
+    If whole episodes would give less than half or more than twice that (a single episode, or a few long
+    ones), the tail of the longest is held out instead. It is cut once only, because neighbouring frames would
+    leak across every cut.
 
     Args:
         episodes: all episodes, none held out.

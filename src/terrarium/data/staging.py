@@ -15,13 +15,13 @@ from pathlib import Path
 from terrarium.errors import DataError
 from terrarium.run import disk
 
-ROOM_TO_SPARE = 16 << 20  # bytes kept free beside the frames: the index, the actions, the file system's own
+ROOM_TO_SPARE = 16 << 20  # bytes kept free beside the frames, for the index, the actions and the file system
 
 
 class StagedFolder:
     """A hidden folder beside its target, locked while its writer lives.
 
-    The lock is what tells the leftovers of a killed writer, which are swept away, from a living one's work.
+    The lock distinguishes a living writer's work from the leftovers of a killed one, which are removed.
 
     Args:
         target: where the folder will stand; it must not exist, or be an empty folder.
@@ -42,7 +42,7 @@ class StagedFolder:
             _sweep(self.target.parent, prefix)
             self.path.mkdir()
             self._lock = os.open(self.path, os.O_RDONLY)
-            # A Ctrl-C may hit the clean-up of an earlier failure: what is left of it is done at the exit.
+            # Ctrl-C may interrupt the clean-up of an earlier failure: the rest is done at exit.
             self._clean_up = weakref.finalize(self, _remove, self.path, self._lock, new_parents)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -59,7 +59,7 @@ class StagedFolder:
         os.close(self._lock)
 
     def discard(self) -> None:
-        """Remove the folder, and the parents that were made for it; nothing happens after `commit`."""
+        """Remove the folder and the parents made for it; does nothing after `commit`."""
         self._clean_up()
 
 

@@ -1,9 +1,9 @@
 """Footage as tokens and latent actions, stored once so that dynamics need not encode it at every step.
 
 One `.npy` file per episode, (T, P + 1) uint16: the tokens of each frame, and in the last column the code of
-the action that leads to the next frame (`NO_ACTION` after the last). A file appears whole, by one rename, so
-an interrupted run goes on with the episodes that are missing. The folder's name is a key of everything that
-the content depends on.
+the action that leads to the next frame (`NO_ACTION` after the last). Files appear whole, by one rename, so an
+interrupted run goes on with the missing episodes. The folder is named by a hash of everything that the
+content depends on.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class TokenClips:
     Attributes:
         tokens_BTP: int64.
         actions_BT: int64, T - 1 codes; the one at t leads from frame t to t + 1.
-        episode_B: as of `Clips`.
-        start_B: likewise.
+        episode_B: as in `Clips`.
+        start_B: as in `Clips`.
     """
 
     tokens_BTP: NDArray[np.int64]
@@ -44,7 +44,7 @@ class TokenClips:
     start_B: NDArray[np.int64]
 
     def fingerprint(self) -> int:
-        """Which clips these are, as a number below 2**32."""
+        """A number below 2**32 that identifies these clips."""
         return places_fingerprint(self.episode_B, self.start_B)
 
 
@@ -67,7 +67,7 @@ class TokenStore:
         Args:
             episodes: to encode.
             encode: frames_THWC to tokens_TP and T - 1 action codes.
-            progress: told how many episodes are done, of how many.
+            progress: called with (episodes done, episodes in all).
 
         Raises:
             DataError: the disk can't be written.
@@ -139,10 +139,10 @@ class TokenSampler:
         self._clips, self._store = clips, store
         self._episodes = {episode.index: episode for episode in episodes}
         for episode in episodes:
-            store.read(episode)  # damage is met now, not hours later
+            store.read(episode)  # so that damage is found now, not hours later
 
     def batch(self, step: int, rows: Rows = ALL) -> TokenClips:
-        """The batch of a step, always the same for the same step; or some rows of it: others are not read."""
+        """The batch of a step, always the same for the same step; or only some rows of it."""
         episode_B, start_B = (drawn[rows] for drawn in self._clips.draw(step))
         frames = self._clips.clip_frames
         pairs = zip(episode_B.tolist(), start_B.tolist(), strict=True)
@@ -150,7 +150,7 @@ class TokenSampler:
         return TokenClips(rows_BTP[..., :-1], rows_BTP[:, :-1, -1], episode_B, start_B)
 
     def _read(self, index: int, start: int, frames: int) -> NDArray[np.int64]:
-        """A copy, so that the map is closed again: each open one takes one of the few files of a process."""
+        """A copy, so that the map is closed again: each open one uses up one of few file handles."""
         return self._store.read(self._episodes[index])[start : start + frames].astype(np.int64)
 
     def identity(self, step: int) -> str:

@@ -1,4 +1,4 @@
-"""Writing a dataset: frames are streamed and hashed as they come; the folder appears whole or not at all."""
+"""Writing a dataset: frames are hashed as they stream in; the folder appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class DatasetWriter:
         held_out_fraction: of the frames, above 0 and at most 0.5.
         action_names: a name for each true action, where episodes come with actions.
         shard_bytes: a frame file that has grown to this size is closed and the next one begun.
-        expected_frames: where known, so that a disk without room is noticed before the work begins.
+        expected_frames: if known, so that a lack of disk space is noticed before the work begins.
 
     Raises:
         DataError: the target exists, the disk has no room, or the footage can't be split.
@@ -98,12 +98,12 @@ class DatasetWriter:
         actions_T: ArrayLike | None = None,
         source: str = "",
     ) -> int:
-        """Store one unbroken run of frames; an empty one is passed over.
+        """Store one unbroken run of frames; an empty one is ignored.
 
         Args:
             frames_THWC: uint8 RGB frames, as one array or one by one.
-            actions_T: the true action taken on each frame, an index into `action_names`; all episodes of
-                a dataset have actions, or none has.
+            actions_T: the true action taken on each frame, an index into `action_names`; either all episodes
+                of a dataset have actions, or none.
             source: what this episode shows; the dataset's own source by default.
 
         Returns:
@@ -116,7 +116,7 @@ class DatasetWriter:
             raise DataError(
                 "episodes with and without actions can't be mixed", "Give both actions_T and action_names."
             )
-        self._half_written = True  # a caller that swallows an error can't commit half an episode
+        self._half_written = True  # so that a caller who swallows an error can't commit half an episode
         shard = self._shard()
         start = shard.frames
         for frame_HWC in frames_THWC:
@@ -175,7 +175,7 @@ class DatasetWriter:
 
 
 def _check_settings(height: int, width: int, rate: float | None, fraction: float) -> None:
-    """Refuse before the work what the index would refuse after it."""
+    """Refuse up front what the index would refuse at the end."""
     if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
         raise DataError(f"frames of {height}x{width} can't be stored", f"A side has 1 to {MAX_SIDE} pixels.")
     if rate is not None and not 0 < rate <= MAX_RATE:

@@ -1,4 +1,4 @@
-"""Scores of a trained run on held-out footage. Every figure stands beside the floor that it must beat."""
+"""Scores of a trained run on held-out footage. Every figure comes with the floor that it must beat."""
 
 from __future__ import annotations
 

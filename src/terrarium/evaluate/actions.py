@@ -1,4 +1,4 @@
-"""Scores of the latent actions: what their codes tell about the true actions, and whether they are needed."""
+"""Scores of the latent actions: what codes reveal about true actions, and whether the decoder needs them."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ NO_TRAINING_PAIRS = "no training episode has two frames"
 
 
 def score_actions(models: Trained, dataset: Dataset, config: EvaluateConfig, seed: int) -> Figures:
-    """Codes of at most `config.frames` held-out transitions against the true actions, where known.
+    """Compare the codes of at most `config.frames` held-out transitions with the true actions, if known.
 
-    - `accuracy`: of the best code -> action map, fitted on training episodes, on held-out ones; beside
+    - `accuracy`: on held-out episodes, of the best code -> action map fitted on training episodes; beside it
       `majority_accuracy` (always the commonest training action) and `supervised_accuracy` (a small network
-      that was trained on the true actions).
+      trained on the true actions).
     - `mutual_information`: of code and action, nats, corrected for chance.
     - `table`: held-out counts, codes x actions; `action_names` and `code_names` are its labels.
     - `codes_used`: how many codes occur on held-out footage.
@@ -100,9 +100,9 @@ def _ceiling(
 
 
 def shuffled_loss_ratio(models: Trained, dataset: Dataset, count: int, seed: int) -> Figures:
-    """The decoder's mean error with codes of other held-out clips, over that with the right ones.
+    """The decoder's mean error with the codes of other held-out clips, divided by that with the right codes.
 
-    The same frames and the same codes in another order: 1 means that the decoder ignores them, above 1 that
+    Frames and codes are the same, only in another order: 1 means that the decoder ignores codes, above 1 that
     it needs them. Every clip gets another clip's code, which may happen to be equal.
     """
     model, name = models.latent_actions, "shuffled_loss_ratio"
@@ -118,7 +118,7 @@ def shuffled_loss_ratio(models: Trained, dataset: Dataset, count: int, seed: int
 
 
 def derange(values_N: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """The values in a random order in which none keeps its place: one random cycle through all of them."""
+    """The values in a random order in which none keeps its place: one random cycle through all places."""
     order_N = np.random.default_rng([seed, 1]).permutation(len(values_N))
     moved_N = np.empty_like(values_N)
     moved_N[order_N] = values_N[np.roll(order_N, 1)]
@@ -139,7 +139,7 @@ def _decoder_error(models: Trained, places: Sequence[Place], codes_N: NDArray[np
 
 
 def _last_signs(models: Trained, codes_B: Tensor, changes: int) -> Tensor:
-    """Signs (B, changes, A) that are right for the last change; the decoder is given no others."""
+    """Signs (B, changes, A) that are right for the last change, the only one that the decoder is given."""
     signs_BA = models.latent_actions.quantizer.to_signs(codes_B)
     return signs_BA[:, None].expand(-1, changes, -1)
 

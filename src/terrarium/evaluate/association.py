@@ -1,4 +1,4 @@
-"""What codes tell about true actions, from tables of counts (codes x actions)."""
+"""What codes reveal about true actions, from tables of counts (codes x actions)."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ Counts = NDArray[np.int64]  # also of codes and actions themselves
 
 
 def count_pairs(codes_N: Counts, actions_N: Counts, codes: int, actions: int) -> Counts:
-    """How often each code met each action (codes, actions)."""
+    """How often each code occurred with each action (codes, actions)."""
     table_KA: Counts = np.zeros((codes, actions), dtype=np.int64)
     np.add.at(table_KA, (codes_N, actions_N), 1)
     return table_KA
 
 
 def best_map(train_table_KA: Counts) -> Counts:
-    """For each code the action (K,) that it met most often; a code that never occurred gets the commonest.
+    """For each code the action (K,) it occurred with most often; codes that never occurred get the commonest.
 
-    To be fitted on training footage: fitted on the footage it is scored on, it would flatter.
+    To be fitted on training footage: fitted on the footage that it is scored on, it would flatter.
     """
     commonest = train_table_KA.sum(0).argmax()
     seen_K = train_table_KA.sum(1) > 0
@@ -41,7 +41,7 @@ def majority_accuracy(table_KA: Counts, train_table_KA: Counts) -> float:
 def mutual_information(table_KA: Counts) -> float:
     """Mutual information of code and action in nats, at least 0.
 
-    The plug-in estimate with the correction of Miller (1955) and Madow: each plug-in entropy is short by
+    The plug-in estimate with the Miller-Madow correction (Miller 1955): each plug-in entropy is too low by
     about (cells in use - 1) / 2N, so plain plug-in information is too high by chance alone.
     """
     joint = table_KA.ravel()

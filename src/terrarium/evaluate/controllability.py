@@ -16,7 +16,7 @@ from terrarium.evaluate.rollouts import BATCH
 from terrarium.evaluate.trained import Trained
 
 HORIZON = 4
-RANDOM_DRAWS = 4  # of random actions for each clip: less noise at little cost
+RANDOM_DRAWS = 4  # of random actions per clip: less noise at little cost
 BOOTSTRAP_DRAWS = 4000
 CONFIDENCE = 0.95
 
@@ -28,8 +28,8 @@ def score_controllability(models: Trained, dataset: Dataset, clips: int, seed: i
     frame when the world takes the actions that its encoder inferred from the footage, minus that when it
     takes actions drawn uniformly at random. Above 0 the actions matter; 0 is a world that ignores them.
 
-    Clips of one episode are alike, so the interval comes from resampling whole episodes; with a single
-    episode there is none, and `reason` says so.
+    Clips of one episode are alike, so the interval comes from resampling whole episodes. With a single
+    episode there is no interval, and `reason` says so.
     """
     chosen = spread_clips(dataset.held_out, models.context_frames, HORIZON, clips)
     if not chosen:

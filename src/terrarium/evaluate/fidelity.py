@@ -11,13 +11,13 @@ Frames = NDArray[np.uint8]
 Floats = NDArray[np.float64]
 
 PEAK = 255.0
-CAP_DB = 60.0  # of identical frames, whose PSNR is infinite and would drown every other in a mean
+CAP_DB = 60.0  # for identical frames, whose infinite PSNR would swamp every mean
 MOVING_ABOVE = 8  # of 255: more than the noise of video codecs and of dithering
-MIN_MOVING_PIXELS = 4  # a ball of 2x2 pixels still counts
+MIN_MOVING_PIXELS = 4  # so that a ball of 2x2 pixels still counts
 
 SSIM_WINDOW = 11
 SSIM_SIGMA = 1.5
-SSIM_CHUNK = 64  # frames at once: bounds memory, changes nothing
+SSIM_CHUNK = 64  # frames at once; bounds memory
 
 
 def psnr(frames_NHWC: Frames, truth_NHWC: Frames) -> Floats:
@@ -37,8 +37,8 @@ def moving_psnr(frames_NHWC: Frames, truth_NHWC: Frames, moving_NHW: NDArray[np.
     """PSNR in dB over the moving pixels of each frame.
 
     Returns:
-        One figure (M,) for each frame with at least `MIN_MOVING_PIXELS` moving pixels, at most `CAP_DB`.
-        The others are left out: there is nothing to measure on them.
+        One figure (M,) for each frame with at least `MIN_MOVING_PIXELS` moving pixels, at most `CAP_DB`. The
+        others are left out: there is nothing to measure in them.
     """
     count_N = moving_NHW.sum((1, 2))
     enough_N = count_N >= MIN_MOVING_PIXELS
@@ -56,8 +56,8 @@ def to_decibels(mean_squared_error: Floats) -> Floats:
 def ssim(frames_NHWC: Frames, truth_NHWC: Frames) -> Floats:
     """Structural similarity of each frame (N,), 1 for identical ones (Wang et al. 2004, equation 13).
 
-    With the paper's Gaussian window of 11x11 pixels and sigma 1.5, K1 = 0.01 and K2 = 0.03, over the places
-    where the window fits, per colour channel, then the mean.
+    With the paper's Gaussian window of 11x11 pixels, sigma 1.5, K1 = 0.01 and K2 = 0.03; the mean over all
+    places where the window fits and over colour channels.
 
     Raises:
         ValueError: the frames are smaller than the window.
@@ -82,7 +82,7 @@ def _squared_error(frames_NHWC: Frames, truth_NHWC: Frames) -> Floats:
 def _ssim(frames_NHWC: Frames, truth_NHWC: Frames) -> Tensor:
     x, y = _planes(frames_NHWC), _planes(truth_NHWC)
     mean_x, mean_y = _blur(x), _blur(y)
-    # variances and covariance as E[ab] - E[a] E[b]: in float64 nothing is lost to the subtraction
+    # variances and covariance as E[ab] - E[a] E[b]: float64 makes the subtraction safe
     variance_x, variance_y = _blur(x * x) - mean_x**2, _blur(y * y) - mean_y**2
     covariance = _blur(x * y) - mean_x * mean_y
     c1, c2 = (0.01 * PEAK) ** 2, (0.03 * PEAK) ** 2
@@ -101,7 +101,7 @@ def _planes(frames_NHWC: Frames) -> Tensor:
 def _blur(planes_NHW: Tensor) -> Tensor:
     """The Gaussian window's weighted mean around each pixel where it fits.
 
-    As two products with banded matrices, on small pictures several times faster than convolutions.
+    Two products with banded matrices: on small pictures several times faster than convolutions.
     """
     height, width = planes_NHW.shape[1:]
     return _window_rows(height) @ planes_NHW @ _window_rows(width).T

@@ -1,4 +1,4 @@
-"""Which footage is scored: clips to dream, and the true actions of what is shown."""
+"""Which footage is scored: clips to dream, and their true actions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from terrarium.data.places import Place, evenly
 
 @dataclass(frozen=True)
 class Clip(Place):
-    """A stretch whose beginning the world is shown and whose rest it must dream.
+    """A stretch of footage: the world is shown the beginning and must dream the rest.
 
     Attributes:
         context: how many frames it is shown, at least 1.
@@ -25,10 +25,11 @@ class Clip(Place):
 
 
 def spread_clips(episodes: Sequence[Episode], context: int, horizon: int, count: int) -> list[Clip]:
-    """At most `count` clips to dream `horizon` frames of, spread over all episodes as equally as they allow.
+    """At most `count` clips whose last `horizon` frames are to be dreamed, spread as evenly over episodes as
+    can be.
 
-    Dreamed parts of one episode never overlap. An episode that is too short for the whole context gives one
-    clip with as much as it has, at least one frame; one of `horizon` frames or fewer gives none.
+    Dreamed parts of one episode never overlap. An episode too short for the whole context gives one clip with
+    as much context as it has, at least one frame; an episode of `horizon` frames or fewer gives none.
     """
     usable = [episode for episode in episodes if len(episode) > horizon]
     usable = [usable[number] for number in evenly(len(usable), count).tolist()]
@@ -46,7 +47,7 @@ def spread_clips(episodes: Sequence[Episode], context: int, horizon: int, count:
 
 
 def batches(clips: Sequence[Clip], size: int) -> Iterator[list[Clip]]:
-    """Clips of equal context together, at most `size` at once."""
+    """Batches of clips of equal context, at most `size` each."""
     for _, group in groupby(sorted(clips, key=lambda clip: clip.context), key=lambda clip: clip.context):
         alike = list(group)
         for start in range(0, len(alike), size):
@@ -67,7 +68,7 @@ def actions_by_episode(episodes: Sequence[Episode]) -> dict[int, NDArray[np.int6
 
 
 def _equal_shares(available: Sequence[int], count: int) -> list[int]:
-    """How many to take of each, as equal as what there is allows, `count` in all."""
+    """How many to take of each, as equally as availability allows, `count` in all."""
     shares = [0] * len(available)
     left = min(count, sum(available))
     while left:

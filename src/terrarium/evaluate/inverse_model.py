@@ -1,4 +1,4 @@
-"""A small network trained on true actions: the ceiling for codes that were learnt without any."""
+"""A small network trained on true actions: a ceiling for codes that were learnt without them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class InverseModel(nn.Module):
     def forward(self, video_N2CHW: Tensor) -> Tensor:
         """Pairs of frames (N, 2, 3, H, W) in [0, 1] to logits (N, actions)."""
         before_NCHW, after_NCHW = (pool_frames(video_N2CHW[:, i], SIZE) for i in range(2))
-        # differences are small; scaled, they start as large as the picture
+        # differences are small, so they are scaled to the size of the picture's values
         logits_NA: Tensor = self.layers(torch.cat([before_NCHW - 0.5, 4 * (after_NCHW - before_NCHW)], 1))
         return logits_NA
 
@@ -63,11 +63,11 @@ def supervised_accuracy(
     """Train an inverse model on the training episodes' true actions and score it on held-out pairs.
 
     Args:
-        train: episodes with actions, one of at least two frames.
+        train: episodes with actions; at least one has two frames.
         held_out: stretches of two frames.
         n_actions: how many true actions there are.
-        steps: of training.
-        seed: of weights and batches; the caller's random state is left alone.
+        steps: training steps.
+        seed: decides weights and batches; the caller's random state is not touched.
         device: where to compute.
 
     Returns:

@@ -1,4 +1,4 @@
-"""A figure, or null and the reason why there is none: never silence."""
+"""A figure, or null and the reason why there is none."""
 
 from __future__ import annotations
 

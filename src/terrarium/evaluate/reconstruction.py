@@ -18,11 +18,11 @@ TOO_SMALL = f"frames are smaller than the window of {SSIM_WINDOW} pixels"
 
 
 def score_tokenizer(models: Trained, dataset: Dataset, frames: int) -> Figures:
-    """PSNR and SSIM of at most `frames` held-out frames, in dB and from -1 to 1; each a mean over frames.
+    """PSNR in dB and SSIM (-1 to 1) of at most `frames` held-out frames, each a mean over frames.
 
-    `moving_psnr` is over the pixels that differ from the true frame before. On the same pixels stand two
-    floors, pictures that need no tokenizer: `copy_last_moving_psnr` (the true frame before) and
-    `mean_frame_moving_psnr` (the mean of training frames). `codes_used` counts the different tokens.
+    `moving_psnr` covers only pixels that differ from the previous true frame. On the same pixels there are
+    two floors, pictures that need no tokenizer: `copy_last_moving_psnr` (the previous true frame) and
+    `mean_frame_moving_psnr` (the mean of training frames). `codes_used` counts distinct tokens.
     """
     places = spread_places(dataset.held_out, 1, frames)
     mean_HWC = mean_frame(dataset.train)
@@ -63,7 +63,7 @@ def _score_chunk(
 
 
 def _befores(places: Sequence[Place]) -> list[Place]:
-    """The frame before each; the first of an episode is its own, so that nothing moves in it."""
+    """The frame before each; the first frame of an episode stands for itself, so that nothing moves in it."""
     return [Place(place.episode, max(0, place.start - 1), 1) for place in places]
 
 

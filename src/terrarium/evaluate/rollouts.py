@@ -1,4 +1,4 @@
-"""How long a dream stays true: PSNR of the dreamed frame at each horizon, beside floors and a ceiling."""
+"""How long a dream stays true: PSNR of dreamed frames at each horizon, with floors and a ceiling."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ KEYS = {
 
 @dataclass(frozen=True)
 class Horizon:
-    """PSNR in dB of the frame that lies a horizon after the last one shown, for each clip (N,).
+    """PSNR in dB of the frame one horizon after the last one shown, for each clip (N,).
 
     Attributes:
-        dreamed: by the world, told the actions that its own encoder inferred from the footage.
-        copy_last: the last frame shown, repeated: a floor.
-        mean_frame: the mean frame of the training footage: a floor.
-        ceiling: the true frame through tokens and back; no dream of tokens can look better for long.
-        change: mean squared difference of last frame shown and true frame, on the scale 0 to 255.
+        dreamed: of the world's frame, given the actions that its own encoder inferred from the footage.
+        copy_last: of the last frame shown: a floor.
+        mean_frame: of the mean training frame: a floor.
+        ceiling: of the true frame through tokens and back; no dream of tokens can look better for long.
+        change: mean squared difference between the last frame shown and the true one, on the scale 0 to 255.
     """
 
     dreamed: Floats
@@ -55,11 +55,11 @@ def score_rollouts(
 ) -> Figures:
     """`rollout_psnr` and the rest of `KEYS`: horizon -> mean PSNR in dB over moving held-out clips.
 
-    Moving clips are those whose change over that horizon is above the median over the clips evaluated. On
-    nearly static footage a copied frame wins whatever the model does, so plain means would say little; they
-    are under the same names with `_all`. A horizon for which there is no such clip is null, and
-    `reason_<horizon>` says why. `clips`, `moving_clips` and `short_context_clips` (those of episodes that
-    leave less than the model's whole context) are counts per horizon.
+    Moving clips are those whose change over that horizon is above the median of all clips evaluated. On
+    nearly static footage a copied frame wins whatever the model does, so plain means say little; they are
+    stored under the same names with `_all`. If no clip moves over a horizon its figures are null, and
+    `reason_<horizon>` says why. `clips`, `moving_clips` and `short_context_clips` (from episodes too short
+    for the whole context) are counts per horizon.
     """
     mean_HWC = mean_frame(dataset.train)
     figures: Figures = {key + ending: {} for key in KEYS.values() for ending in ("", "_all")}

@@ -24,14 +24,14 @@ NAME = "scores.json"
 def evaluate(run: RunFolder, *, progress: Callable[[str], None]) -> dict[str, object]:
     """Score a trained run on the held-out episodes of its own footage, and write `scores.json`.
 
-    Training episodes serve to fit what is compared with: the code -> action map, the majority action, the
-    supervised inverse model and the mean frame. Equal runs give equal scores, but for the times under
-    `play`. A figure that can't be measured is null, with the reason beside it. What each figure means is
-    said by the function that measures it.
+    Training episodes are used only to fit what scores are compared with: the code -> action map, the majority
+    action, the supervised inverse model and the mean frame. Equal runs give equal scores, except for the
+    times under `play`. A figure that can't be measured is null, with the reason beside it. The function that
+    measures a figure documents it.
 
     Args:
-        run: with a valid checkpoint of each stage.
-        progress: told in a line what comes next.
+        run: has a valid checkpoint of each stage.
+        progress: called with a line about what comes next.
 
     Returns:
         What was written.
@@ -68,7 +68,7 @@ def evaluate(run: RunFolder, *, progress: Callable[[str], None]) -> dict[str, ob
 
 
 def read_scores(run: RunFolder) -> dict[str, object]:
-    """What `scores.json` of a run says; empty where it was not scored.
+    """The content of a run's `scores.json`; empty if it was not scored.
 
     Raises:
         RunError: the file is damaged.
@@ -79,7 +79,7 @@ def read_scores(run: RunFolder) -> dict[str, object]:
 
 
 def open_footage(run: RunFolder) -> Dataset:
-    """The footage of a run: where it was, or in the run's own folder, where `demo` records it.
+    """Open the footage of a run: where it was, or else in the run's own folder, where `demo` records it.
 
     Raises:
         RunError: it is not what the run was started on.

@@ -18,11 +18,11 @@ WARM_UP = 10  # steps beyond those that fill the context
 
 
 def time_play(models: Trained, held_out: Sequence[Episode], steps: int, seed: int) -> Figures:
-    """Times of `steps` steps with random actions from a held-out start, after a warm-up.
+    """Time `steps` steps with random actions from a held-out start, after a warm-up.
 
-    `frames_per_second` is frames over the whole time taken, slow ones included, with each frame decoded to
-    pixels; `..._without_decoding` leaves it as tokens. `median_ms` and `p99_ms` are of single frames, with
-    decoding; `p99_ms` is a time that was seen, not one between two.
+    `frames_per_second` is frames divided by the whole time, slow ones included, with each frame decoded to
+    pixels; `..._without_decoding` leaves them as tokens. `median_ms` and `p99_ms` are times of single frames,
+    with decoding; `p99_ms` is a measured time, not an interpolated one.
     """
     world = models.world(seed)
     start_THWC = max(held_out, key=len).frames_THWC[: models.context_frames]
@@ -52,7 +52,7 @@ def _seconds(step: Callable[[int], object], code: int, device: torch.device) -> 
     started = time.perf_counter()
     step(code)
     if device.type == "cuda":
-        torch.cuda.synchronize(device)  # it returns before the work is done
+        torch.cuda.synchronize(device)  # step returns before the work is done
     return time.perf_counter() - started
 
 

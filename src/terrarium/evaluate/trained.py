@@ -1,4 +1,4 @@
-"""The three trained models of a run, taking and giving uint8 frames, many clips at once."""
+"""The three trained models of a run, working on uint8 frames of many clips at once."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Trained:
     """Frozen models on one device.
 
     Attributes:
-        tokenizer: frames to tokens and back.
-        latent_actions: changes to codes.
-        dynamics: tokens and codes to the next tokens.
+        tokenizer: turns frames into tokens and back.
+        latent_actions: turns changes into codes.
+        dynamics: predicts the next tokens from tokens and codes.
         device: where they are.
     """
 
@@ -50,11 +50,11 @@ class Trained:
 
     @property
     def context_frames(self) -> int:
-        """How many frames the dynamics look back."""
+        """How many frames the dynamics looks back."""
         return self.dynamics.config.context_frames
 
     def world(self, seed: int) -> World:
-        """The three joined, as they are played."""
+        """The three models as a world, as they are played."""
         return World(self.tokenizer, self.latent_actions, self.dynamics, seed=seed)
 
     def to_video(self, frames_BTHWC: NDArray[np.uint8]) -> Tensor:
@@ -82,13 +82,13 @@ class Trained:
         taken_BT: NDArray[np.int64],
         seed: int,
     ) -> NDArray[np.uint8]:
-        """The last frame of roll-outs, computed as `World.dream` does but for many clips at once.
+        """The last frame of roll-outs, computed as in `World.dream` but for many clips at once.
 
         Args:
-            context_BTHWC: frames that are shown.
+            context_BTHWC: the frames shown.
             led_BT: codes between them, one fewer.
-            taken_BT: codes of the actions to take, one for each frame that is dreamed.
-            seed: of the order in which tokens are decoded.
+            taken_BT: codes of the actions to take, one per dreamed frame.
+            seed: decides the order in which tokens are decoded.
 
         Returns:
             The frame after the last action (B, H, W, 3).

@@ -53,8 +53,8 @@ class LayerNorm(nn.LayerNorm):
 class SpaceBlock(nn.Module):
     """Mixes the tokens of one frame: a depthwise convolution, attention, and an MLP, each a residual.
 
-    Motion is local, and attention takes long to find that out; one 3x3 depthwise convolution over the token
-    grid gains more than a layer of attention (docs/log.md). The condition modulates all three (adaptive
+    Motion is local, which attention takes long to learn; one 3x3 depthwise convolution over the token grid
+    gains more than a layer of attention (docs/log.md). The condition modulates all three (adaptive
     layer norm, Peebles and Xie 2022, section 3.2); output projections start at zero.
 
     Args:
@@ -128,7 +128,7 @@ class SelfAttention(nn.Module):
 class TimeAttention(nn.Module):
     """Causal attention over the last frames, each token looking back at its own place, as a residual.
 
-    A learnt bias per distance tells the frames apart, so that a cache needs no absolute positions.
+    A learnt bias per distance in time tells frames apart, so a cache needs no absolute positions.
 
     Args:
         width: E.
@@ -154,8 +154,8 @@ class TimeAttention(nn.Module):
             past: keys and values of earlier frames (2, B, P, heads, T', E / heads), or None.
 
         Returns:
-            The new frames (B, T, P, E), and keys and values of at most the last `reach - 1` frames,
-            those of the new frames included.
+            The new frames (B, T, P, E), and keys and values of at most the last `reach - 1` frames, the new
+            ones included.
         """
         qkv = self.qkv(self.norm(x_BTPE)).unflatten(-1, (3, self.heads, -1))
         q, k, v = qkv.permute(3, 0, 2, 4, 1, 5)  # each B, P, heads, T, E / heads
@@ -169,7 +169,7 @@ class TimeAttention(nn.Module):
         return out_BTPE, keys_values[..., keys_values.shape[-2] - kept :, :]
 
     def _mask(self, queries: int, keys: int) -> Tensor:
-        """Added to the scores (heads, queries, keys): the bias of the distance, -inf beyond reach."""
+        """What is added to the scores (heads, queries, keys): the bias of the distance, -inf beyond reach."""
         places = torch.arange(keys, device=self.bias.device)
         distance = places[keys - queries :, None] - places[None]
         seen = (distance >= 0) & (distance < self.reach)

@@ -40,7 +40,7 @@ def frame_size(run: RunFolder) -> tuple[int, int]:
     """Height and width of the run's frames in pixels.
 
     Raises:
-        RunError: `run.json` does not say, or says what can't be.
+        RunError: `run.json` does not say, or says something impossible.
     """
     size = run.facts.get("frame_size")
     if (
@@ -78,7 +78,7 @@ def load_trained(model: Model, stage: StageFolder) -> Model:
     """Fill a model with the averaged weights of the stage's newest valid checkpoint, and freeze it.
 
     Raises:
-        CheckpointError: there is no valid checkpoint, or it is of another configuration.
+        CheckpointError: there is no valid checkpoint, or it is from another configuration.
     """
     path = trained_checkpoint(stage)
     load_weights(model, safetensors.torch.load(read_files(path)["ema.safetensors"]), path)
@@ -103,10 +103,10 @@ def trained_checkpoint(stage: StageFolder) -> Path:
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path) -> None:
-    """Fill a model; every name and shape must fit.
+    """Load weights into a model; every name and shape must match.
 
     Raises:
-        CheckpointError: one does not.
+        CheckpointError: one does not match.
     """
     try:
         model.load_state_dict(weights)
@@ -119,7 +119,7 @@ def load_weights(model: nn.Module, weights: dict[str, Tensor], path: Path) -> No
 
 
 def stage_is_trained(stage: StageFolder) -> bool:
-    """Whether the stage reached the steps that its configuration asks for."""
+    """Whether the stage has a checkpoint of the last step that its configuration asks for."""
     if not stage.config_path.exists():
         return False
     facts = read_json(stage.config_path)

@@ -1,4 +1,4 @@
-"""Where tensors live."""
+"""The device that tensors live on."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from terrarium.errors import UsageError
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of a name; `auto` is the first of CUDA, MPS and the CPU that is there.
+    """The device of a name; `auto` takes the first that exists of CUDA, MPS and the CPU.
 
     Raises:
-        UsageError: the device is not there.
+        UsageError: there is no such device.
     """
     found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":

@@ -18,7 +18,7 @@ from terrarium.models.step_result import StepResult
 
 @dataclass(frozen=True)
 class Past:
-    """What the trunk remembers of the frames so far: enough to go on, independent of the next action.
+    """What the trunk remembers of the frames so far: all it takes to go on, independent of the next action.
 
     Attributes:
         keys_values: per trunk layer (2, B, P, heads, T', E / heads), T' at most context_frames - 1.
@@ -32,14 +32,14 @@ class Past:
 class Dynamics(nn.Module):
     """Predicts masked tokens of the next frame (MaskGIT, Chang et al. 2022; Genie, Bruce et al. 2024).
 
-    A trunk, causal over time, reads the frames that are over; a small head sees the trunk's output, the
-    action, and what is known of the next frame. The trunk never sees a mask, so at play its past is cached
-    exactly as it was trained, it runs once per frame however many decoding steps the head takes, and it runs
+    A trunk, causal over time, reads past frames; a small head sees the trunk's output, the action, and what
+    is already known of the next frame. The trunk never sees a mask. So at play its cached past is exactly
+    what it was trained on, it runs once per frame however many decoding steps the head takes, and it can run
     before the player has chosen.
 
-    The action modulates every block of the head (it can't be averaged away), and the trunk is told the
-    actions that led to the frames it reads. Tokens go in as quantizer vectors and come out as one
-    distribution per dimension, so that codes near each other are near for the model too.
+    The action modulates every block of the head, so it can't be averaged away, and the trunk gets the actions
+    that led to the frames it reads. Tokens go in as quantizer vectors and come out as one distribution per
+    dimension, so codes that are near each other are near for the model too.
 
     Args:
         config: sizes.
@@ -81,9 +81,9 @@ class Dynamics(nn.Module):
         """Read T more frames into the past.
 
         Args:
-            digits_BTPD: their tokens.
-            actions_BT: the action that led *to* each frame; `self.actions` where unknown.
-            past: what was read before.
+            digits_BTPD: their tokens, as digits.
+            actions_BT: the action that led *to* each frame; `self.actions` if unknown.
+            past: the frames read before.
         """
         hidden_BTPE, keys_values = self._trunk(digits_BTPD, actions_BT, past)
         return Past(keys_values, hidden_BTPE[:, -1])
@@ -93,14 +93,15 @@ class Dynamics(nn.Module):
         """Digits (B, P, D) of the next frame, in a few parallel steps.
 
         Every step predicts all unknown tokens and keeps a random share of them, by the cosine schedule;
-        the last keeps the rest. Random places, because keeping the most certain ones first favours
-        what stands still. Each digit is the most likely one: sampling adds noise that later frames inherit.
+        the last step keeps the rest. Places are random, because keeping the most certain tokens first favours
+        what stands still. Each digit is the most likely one: sampling would add noise that later frames
+        inherit.
 
         Args:
             past: from `remember`.
             action_B: the action that leads to the next frame.
-            generator: for the places, on the CPU.
-            steps: how many.
+            generator: draws the places, on the CPU.
+            steps: how many steps.
         """
         batch = action_B.shape[0]
         dimensions = len(self.quantizer.levels)
@@ -165,9 +166,9 @@ class Dynamics(nn.Module):
         return parts
 
     def _corrupt(self, digits_BTPD: Tensor) -> Tensor:
-        """Replace a random share of tokens, so that roll-outs survive their own errors.
+        """Replace a random share of tokens, so that roll-outs can survive their own errors.
 
-        The share is drawn per clip, up to the configured one.
+        The share is drawn for each clip, up to the configured one.
         """
         if not (self.training and self.config.corruption):
             return digits_BTPD
@@ -178,7 +179,7 @@ class Dynamics(nn.Module):
         return torch.where(replaced_BTP[..., None], random_BTPD, digits_BTPD)
 
     def _draw_known(self, frames: int, device: torch.device) -> Tensor:
-        """Which tokens are given (N, P): none for `whole_mask` of the frames, else a cosine-drawn share."""
+        """Which tokens are given (N, P): none in `whole_mask` of the frames, else a cosine-drawn share."""
         share_N1 = 1 - torch.cos(rand((frames, 1), device) * math.pi / 2)
         share_N1 = torch.where(rand((frames, 1), device) < self.config.whole_mask, 0.0, share_N1)
         return rand((frames, self.places), device) < share_N1

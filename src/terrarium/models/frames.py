@@ -1,4 +1,4 @@
-"""Frames between the two forms they have: uint8 arrays (..., H, W, 3), and what models take and give."""
+"""Frames in their two forms: uint8 arrays (..., H, W, 3), and float tensors for models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 def to_video(frames: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
     """uint8 frames (..., H, W, 3) to float32 (..., 3, H, W) in [0, 1]."""
-    # a copy, because a memory map is read-only and torch warns of those
+    # a copy, because torch warns about read-only arrays such as memory maps
     unit = torch.from_numpy(np.array(frames)).to(device).float() / 255
     return unit.movedim(-1, -3).contiguous()
 

@@ -1,4 +1,4 @@
-"""Latent actions: a few codes that say what changed between two frames, learnt without any labels."""
+"""Latent actions: a few codes that say what changed between two frames, learnt without labels."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from terrarium.models.share import add_up, rand
 from terrarium.models.step_result import StepResult
 
 CONDITION = 64  # width of the embedded action
-MIN_LOG_VARIANCE = -8.0  # a deviation of about 5 of 255 levels
-STAY = 3.0  # bias of the decoder's displacement zero: it starts by copying the last frame
+MIN_LOG_VARIANCE = -8.0  # a standard deviation of about 5 of 255 levels
+STAY = 3.0  # bias of the zero displacement: the decoder starts by copying the last frame
 
 
 class LatentActions(nn.Module):
-    """Encodes a pair of frames to a code; a decoder that sees the past must predict the second with it.
+    """Encodes a pair of frames into a code, with which a decoder that sees the past must predict the second.
 
-    Works on pooled frames: an action moves more than single pixels. Motion is made easy to see and easy to
-    draw: the encoder gets the error of every displacement of the earlier frame (a cost volume, Dosovitskiy
-    et al. 2015, FlowNet, section 3), and the decoder moves the earlier frame by per-place mixtures of
-    displacements (Finn et al. 2016, "dynamic neural advection", section 3.1) before it adds a residual.
-    Without these, codes tell how much moves but not where to (docs/log.md).
+    It works on pooled frames, because an action moves more than single pixels. Motion is made easy to see and
+    easy to draw: the encoder gets the error of every displacement of the earlier frame (a cost volume,
+    Dosovitskiy et al. 2015, FlowNet, section 3), and the decoder moves the earlier frame by mixtures of
+    displacements that differ from place to place (Finn et al. 2016, "dynamic neural advection", section 3.1)
+    before it adds a residual. Without these, codes tell how much moves but not where to (docs/log.md).
 
-    The decoder sees past changes, so that what moves by itself need not be encoded; they are hidden half of
+    The decoder sees past changes, so that what moves by itself need not be encoded. They are hidden half of
     the time, so that a code must also mean something without them.
     """
 
@@ -44,14 +44,14 @@ class LatentActions(nn.Module):
         return int(2**self.config.bits)
 
     def pool(self, video_BTCHW: Tensor) -> Tensor:
-        """Clips in [0, 1] to the size that the model works at."""
+        """Pool clips in [0, 1] to the size that the model works at."""
         pooled = pool_frames(video_BTCHW.flatten(0, 1), self.config.motion_size)
         return _as_clips(pooled, video_BTCHW.shape[0])
 
     def encode(self, video_BTCHW: Tensor) -> tuple[Tensor, Tensor]:
         """Clips (B, T, 3, H, W) in [0, 1] to signs (B, T - 1, A) and codes (B, T - 1), int64.
 
-        The code at t is of the change from frame t to t + 1 and sees no other frame.
+        The code at t describes the change from frame t to t + 1, and depends on no other frame.
         """
         small = self.pool(video_BTCHW)
         pairs = small[:, :-1].flatten(0, 1), small[:, 1:].flatten(0, 1)
@@ -62,7 +62,7 @@ class LatentActions(nn.Module):
     def predict(self, video_BTCHW: Tensor, signs_BTA: Tensor) -> Tensor:
         """Pooled next frames (B, T', 3, h, w) from clips of T and signs of T - 1 changes.
 
-        The first `past_frames` changes only serve as past, so T' = T - 1 - past_frames.
+        The first `past_frames` changes serve only as the past, so T' = T - 1 - past_frames.
         """
         return self._predict(self.pool(video_BTCHW), signs_BTA)[0]
 
@@ -70,9 +70,9 @@ class LatentActions(nn.Module):
         """Encode and predict clips (B, T, 3, H, W) in [0, 1].
 
         The loss is the negative log-likelihood of the next frame under a normal distribution whose variance
-        the decoder predicts for each pixel (Kendall and Gal 2017, section 3.1), up to a constant, weighted to
-        what moves. So noise that nothing could predict (a flickering texture) has little say, and a small
-        shift of an edge, which an action explains, has much.
+        the decoder predicts for each pixel (Kendall and Gal 2017, section 3.1), up to a constant, weighted
+        towards what moves. So unpredictable noise (a flickering texture) counts little, and a small shift of
+        an edge, which an action explains, counts much.
         """
         signs_BTA, codes_BT = self.encode(video_BTCHW)
         small = self.pool(video_BTCHW)
@@ -82,7 +82,7 @@ class LatentActions(nn.Module):
         return StepResult(loss, {"squared_error": error, **_code_use(codes_BT, self.codes)})
 
     def error(self, video_BTCHW: Tensor, predicted: Tensor) -> Tensor:
-        """Squared error x 100 of pooled pixels in 0..1, weighted to what moves, per clip and step (B, T')."""
+        """100 x squared error of pooled pixels, 0..1, weighted towards motion, per clip and step (B, T')."""
         small = self.pool(video_BTCHW)
         squared = (predicted - small[:, -predicted.shape[1] :]) ** 2
         error_BT: Tensor = 100 * (_motion_weight(small, predicted.shape[1]) * squared).mean((2, 3, 4))
@@ -101,13 +101,13 @@ class LatentActions(nn.Module):
 
 
 def likelihood_loss(small: Tensor, predicted: Tensor, log_variance: Tensor) -> Tensor:
-    """Negative log-likelihood per clip and step (B, T'), weighted to what moves; nats per pixel, less a
-    constant.
+    """Negative log-likelihood per clip and step (B, T'), weighted towards what moves, in nats per pixel up to
+    a constant.
 
     Args:
         small: pooled clips (B, T, 3, h, w), of which the last T' frames are predicted.
         predicted: means (B, T', 3, h, w).
-        log_variance: (B, T', 1, h, w), clamped to what 8-bit footage can have.
+        log_variance: (B, T', 1, h, w); clamped to what 8-bit footage can have.
     """
     squared = ((predicted - small[:, -predicted.shape[1] :]) ** 2).mean(2, keepdim=True)
     log_variance = log_variance.clamp(MIN_LOG_VARIANCE, 0)
@@ -147,8 +147,8 @@ class _Encoder(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """The last pooled frame, past changes and signs to the next frame (N, 3, h, w), and how sure it is:
-    the logarithm of each pixel's variance (N, 1, h, w)."""
+    """The last pooled frame, past changes and signs to the next frame (N, 3, h, w), and the logarithm of each
+    pixel's variance (N, 1, h, w)."""
 
     def __init__(self, config: LatentActionsConfig) -> None:
         super().__init__()
@@ -210,7 +210,7 @@ def _shifted(x_NCHW: Tensor, radius: int) -> Tensor:
 
 
 def _cost_volume(before_NCHW: Tensor, after_NCHW: Tensor, radius: int) -> Tensor:
-    """How badly each displacement of the grey frame before explains the one after (N, displacements, H, W).
+    """How badly each displacement of the earlier grey frame explains the later one (N, displacements, H, W).
 
     Logarithmic and centred, so that bright and dark footage look alike.
     """

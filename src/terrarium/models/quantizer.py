@@ -1,4 +1,4 @@
-"""Turning real vectors into codes, with gradients that pass straight through."""
+"""Turning real vectors into codes, with straight-through gradients."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from terrarium.models.share import BatchNorm, rand
 class FiniteScalarQuantizer(nn.Module):
     """Rounds each dimension of a vector to one of a few levels (Mentzer et al. 2023, section 3).
 
-    No codebook, hence none that could collapse by itself and no extra loss.
+    There is no codebook that could collapse, and no extra loss.
 
     Args:
         levels: number of levels of each dimension; their product is the number of codes.
@@ -60,12 +60,12 @@ class FiniteScalarQuantizer(nn.Module):
 class BinaryQuantizer(nn.Module):
     """The signs of batch-normalised features, as a code of a few bits.
 
-    Normalising over the batch before the sign keeps each bit near half on, half off, so that no bit can die:
-    plain signs of tanh collapse to one code within seconds (docs/log.md). In evaluation the running
+    Normalising over the batch before taking the sign keeps each bit set about half of the time, so no bit can
+    die: plain signs of tanh collapse to one code within seconds (docs/log.md). In evaluation the running
     statistics are used.
 
-    In training a random share of the samples is not rounded. A soft feature carries the size of a movement
-    with its sign, so the direction is found by plain gradients; rounded ones alone find how much moves, and
+    In training a random share of the samples is not rounded. A soft feature carries the size of a movement as
+    well as its sign, so plain gradients find the direction; rounded features alone learn how much moves, but
     not where to.
 
     Args:
@@ -84,8 +84,8 @@ class BinaryQuantizer(nn.Module):
         """Quantize features (N, A).
 
         Returns:
-            signs (N, A), -1 or 1 (soft ones between), with the gradient of tanh; codes (N), int64 from 0 to
-            2 ** A - 1.
+            signs (N, A), -1 or 1 (soft ones in between), with the gradient of tanh; codes (N), int64 from 0
+            to 2 ** A - 1.
         """
         soft_NA = torch.tanh(self.norm(features_NA))
         hard_NA = torch.where(soft_NA >= 0, 1.0, -1.0)

@@ -1,8 +1,8 @@
-"""A batch whose rows are computed by several processes at once, each its share of them.
+"""A batch whose rows are shared out among several processes.
 
-Whatever a model draws at random or counts over a batch goes through here, so that n processes compute what
-one would: the random numbers of the whole batch are drawn everywhere and each process uses those of its rows;
-sums over the batch are added up over processes. Outside of `sharing` a batch is whole, and nothing is sent.
+Everything that a model draws at random or sums over a batch goes through here, so that n processes compute
+what one would: each process draws the random numbers of the whole batch and uses those of its rows, and sums
+over the batch are added up over processes. Outside of `sharing` a batch is whole, and nothing is sent.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class Share:
     """Which rows of a batch are here.
 
     Attributes:
-        rows: numbers of those rows.
-        total: how many the batch has.
-        add_up: a tensor without gradient to its sum over processes, the same in each.
+        rows: the numbers of those rows.
+        total: how many rows the batch has.
+        add_up: sums a tensor, without gradient, over processes; all get the same sum.
     """
 
     rows: range
@@ -37,7 +37,7 @@ _here: ContextVar[Share | None] = ContextVar("share", default=None)
 
 @contextmanager
 def sharing(share: Share) -> Iterator[None]:
-    """While open, batches given to models are a share of larger ones. All processes must do the same."""
+    """While open, batches given to models are shares of larger ones. All processes must do the same."""
     token = _here.set(share)
     try:
         yield
@@ -46,11 +46,11 @@ def sharing(share: Share) -> Iterator[None]:
 
 
 def rand(shape: Sequence[int], device: torch.device) -> Tensor:
-    """Uniform random numbers in [0, 1); those of these rows, of a draw for the whole batch.
+    """Uniform random numbers in [0, 1): those of our rows, out of a draw for the whole batch.
 
     Args:
-        shape: the first dimension is the rows of the batch, or rows and something of each (frames) together.
-        device: to draw on.
+        shape: the first dimension counts rows of the batch, or rows times something (such as frames).
+        device: the device to draw on.
     """
     share = _here.get()
     if share is None:
@@ -100,7 +100,7 @@ class BatchNorm(nn.BatchNorm1d):
 
 
 class _AddUp(torch.autograd.Function):
-    """The gradient of a sum that every process has is the sum of the gradients that they have."""
+    """A sum over processes; its gradient is the sum of the gradients that the processes have."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, add: Callable[[Tensor], Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a model gives for a batch. One loop trains three models because this is all it knows of them."""
+"""What a model returns for a batch. One loop can train three models because this is all it knows of them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class StepResult:
     """The outcome of one forward pass.
 
     Attributes:
-        loss: scalar, undivided, a mean over (a share of) a batch; its unit is the stage's.
+        loss: scalar, a mean over a batch or our share of it, not divided by anything; in the stage's unit.
         measures: the stage's own figures, scalars without gradient, by the name of their history column.
-        weight: what the loss counts for in the mean over a whole batch, scalar without gradient; None for the
+        weight: weight of this loss in the mean over a whole batch, scalar without gradient; None for the
             number of rows.
-        weights: the same for measures that count for something else.
+        weights: weights of those measures that are weighted differently.
     """
 
     loss: Tensor

@@ -15,15 +15,15 @@ STRIDE = 8
 
 
 class VideoTokenizer(nn.Module):
-    """A convolutional autoencoder over single frames with a finite scalar quantizer between.
+    """A convolutional autoencoder of single frames, with a finite scalar quantizer in the middle.
 
-    Convolutions of total stride 8 are far cheaper on a CPU than attention over small patches, and the
-    decoder is given more capacity than the encoder (docs/log.md).
+    Convolutions with a total stride of 8 are far cheaper on a CPU than attention over small patches, and the
+    decoder gets more capacity than the encoder (docs/log.md).
 
     Args:
         config: sizes.
         height: of the frames in pixels, a multiple of 8.
-        width: likewise.
+        width: of the frames in pixels, a multiple of 8.
     """
 
     def __init__(self, config: VideoTokenizerConfig, height: int, width: int) -> None:
@@ -51,8 +51,8 @@ class VideoTokenizer(nn.Module):
     def forward(self, video_BTCHW: Tensor) -> StepResult:
         """Reconstruct clips (B, T, 3, H, W) in [0, 1].
 
-        The loss is the squared error, mean over pixels, weighted towards those that move within the clip:
-        a ball of two pixels is a thousandth of a frame, and plain squared error forgets it.
+        The loss is the mean squared error over pixels, weighted towards those that move within the clip: a
+        ball of two pixels is a thousandth of a frame, and plain squared error ignores it.
         """
         frames_NCHW = video_BTCHW.flatten(0, 1)
         vectors_NPD, digits_NPD = self.encode(frames_NCHW)
@@ -60,7 +60,7 @@ class VideoTokenizer(nn.Module):
         loss = (error_NCHW * self.pixel_weight(video_BTCHW)).mean()
         with torch.no_grad():
             psnr = -10 * torch.log10(error_NCHW.mean((1, 2, 3)) + 1e-8).mean()
-            # what is not finite has digits beyond the codes; the loss tells that, not this
+            # values that are not finite give impossible digits; the loss reports those, not this measure
             tokens = self.quantizer.to_tokens(digits_NPD).flatten().clamp(0, self.quantizer.codes - 1)
             counts = add_up(torch.bincount(tokens, minlength=self.quantizer.codes))
             usage = (counts > 0).float().mean()

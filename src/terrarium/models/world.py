@@ -1,4 +1,4 @@
-"""The three models joined: a world that is given a few frames and then steps by latent actions."""
+"""The three models together: a world that is given a few frames and then steps by latent actions."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from terrarium.models.latent_actions import LatentActions
 from terrarium.models.tokenizer import VideoTokenizer
 from terrarium.run.folder import RunFolder
 
-CHANGES_AT_ONCE = 256  # of a long episode, so that its length decides nothing but time
+CHANGES_AT_ONCE = 256  # bounds memory for long episodes
 
 
 class World:
@@ -30,7 +30,7 @@ class World:
         latent_actions: trained, on the same footage.
         dynamics: trained, on the tokens and codes of these two.
         seed: decides the order in which tokens are decoded; equal seeds and actions give equal frames.
-        frames_per_second: of the footage, for those who show it.
+        frames_per_second: of the footage, for showing frames at the right speed.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class World:
 
     @property
     def context_frames(self) -> int:
-        """How many frames the world looks back; `reset` uses at most so many, and one is enough."""
+        """How many frames the world looks back. `reset` uses at most this many; one is enough."""
         return self._dynamics.config.context_frames
 
     @property
@@ -89,7 +89,7 @@ class World:
         return self._tokenizer.width
 
     def fork(self) -> World:
-        """A world of its own that shares the weights; it must be reset before it steps."""
+        """An independent world that shares the weights; it must be reset before it steps."""
         return World(
             self._tokenizer,
             self._latent_actions,
@@ -100,7 +100,7 @@ class World:
 
     @torch.inference_mode()
     def infer_actions(self, frames_THWC: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """The code of each change from frame to frame.
+        """The code of every change from one frame to the next.
 
         Args:
             frames_THWC: uint8 frames of the world's size, T at least 2.
@@ -132,7 +132,7 @@ class World:
         Raises:
             DataError: the frames are of another size or type, or there are none.
         """
-        # one frame more, because an action leads to the first frame of the context too
+        # one frame more, because an action also led to the first frame of the context
         frames_THWC = frames_THWC[-self.context_frames - 1 :]
         video_TCHW = self._to_video(frames_THWC)
         unknown_1 = torch.tensor([self.actions], device=self._device)
@@ -155,13 +155,13 @@ class World:
             The next frame (H, W, 3), uint8.
 
         Raises:
-            UsageError: there is no such code, or the world was not reset before.
+            UsageError: there is no such code, or the world was not reset yet.
         """
         return to_frames(self._decode(self._step_tokens(code))[0])
 
     @torch.inference_mode()
     def step_tokens(self, code: int) -> None:
-        """Take an action without painting the frame, to measure what decoding costs."""
+        """Take an action without decoding the frame, to measure what decoding costs."""
         self._step_tokens(code)
 
     def dream(
@@ -172,7 +172,7 @@ class World:
         Args:
             frames_THWC: the clip.
             context: how many frames the world is shown, at least 1.
-            codes: other actions to take instead, one for each frame that is dreamed.
+            codes: other actions to take instead, one per dreamed frame.
 
         Returns:
             The dreamed frames (T - context, H, W, 3), uint8.

@@ -1,4 +1,4 @@
-"""The socket behind `terrarium play`: bound before it is announced, quiet, with its limits set."""
+"""The socket behind `terrarium play`: bound before it is announced, with limits, without log noise."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Too long messages get a polite answer up to here; beyond, the socket is closed unread (code 1009).
+# Too long messages get an answer up to this size; above it the socket is closed unread (code 1009).
 SOCKET_MESSAGE_BYTES = 4096
 CONNECTIONS = 64
 WILDCARDS = {"", "0.0.0.0", "::", "*"}  # noqa: S104 - they are named in order to be refused
@@ -29,16 +29,17 @@ def bind(host: str, port: int) -> socket.socket:
     """A listening TCP socket at one address of this machine.
 
     Args:
-        host: a name or an address; not a wildcard, for the Host of a request has to be known to be checked.
+        host: a name or an address; not a wildcard, because the Host of requests has to be known to be
+            checked.
         port: 0 lets the system choose.
 
     Raises:
-        PlayError: when the port is taken or forbidden, or the address isn't this machine's.
+        PlayError: the port is taken or forbidden, or the address isn't this machine's.
     """
     if host in WILDCARDS:
         raise PlayError(f"host {host!r} stands for every address", "Name the one that visitors will type")
     if not 0 <= port <= 65535:
-        raise PlayError(f"port {port} can't be", "Choose one between 1024 and 65535 with --port")
+        raise PlayError(f"port {port} is impossible", "Choose one between 1024 and 65535 with --port")
     listening: socket.socket | None = None
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -46,7 +47,7 @@ def bind(host: str, port: int) -> socket.socket:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
         listening.listen()
-    except (OSError, ValueError) as error:  # ValueError: what no host name can be
+    except (OSError, ValueError) as error:  # ValueError: an impossible host name
         if listening is not None:
             listening.close()
         raise _bind_error(error, host, port) from error
@@ -76,7 +77,7 @@ def make_server(app: FastAPI) -> uvicorn.Server:
             access_log=False,
             server_header=False,
             ws_max_size=SOCKET_MESSAGE_BYTES,
-            ws_per_message_deflate=False,  # PNGs don't shrink, and nothing may swell on arrival
+            ws_per_message_deflate=False,  # PNGs don't shrink, and no message may expand on arrival
             limit_concurrency=CONNECTIONS,
             timeout_graceful_shutdown=2,
         )
@@ -90,12 +91,13 @@ def serve(
 
     Args:
         app: what to serve; its allowed Host and Origin are extended to ``host`` and ``port``.
-        host: this machine alone by default; another address of it opens the world to those who can reach it.
+        host: by default this machine alone can connect; another address opens the world to all who can reach
+            it.
         port: 0 lets the system choose.
-        announce: called once with the page's URL, when the socket already listens.
+        announce: called once with the page's URL, when the socket is already listening.
 
     Raises:
-        PlayError: when the address can't be had.
+        PlayError: the server can't listen at that address.
     """
     with bind(host, port) as listening:
         bound_port: int = listening.getsockname()[1]

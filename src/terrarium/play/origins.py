@@ -30,7 +30,7 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
-    # The page belongs to this version of the package: an old script must not meet a new server.
+    # The page belongs to this version of the package: a cached script must not meet a newer server.
     "Cache-Control": "no-store",
 }
 
@@ -49,7 +49,7 @@ def authority(host: str, port: int) -> str:
 
 
 class Addresses:
-    """The addresses under which the server answers; it starts with the loopback names."""
+    """The addresses that the server answers to; at first the loopback names."""
 
     def __init__(self, port: int) -> None:
         self._authorities: set[str] = set()
@@ -57,10 +57,10 @@ class Addresses:
             self.allow(name, port)
 
     def allow(self, host: str, port: int) -> None:
-        """Answer to ``host`` too; a loopback address brings its synonyms with it."""
+        """Answer to ``host`` too, and if it is a loopback address to its synonyms."""
         for name in {host, *LOOPBACK_NAMES} if is_loopback(host) else {host}:
             self._authorities.add(authority(name.lower(), port))
-            if port == 80:  # browsers leave the scheme's own port out
+            if port == 80:  # browsers omit the default port
                 self._authorities.add(authority(name.lower(), port).removesuffix(":80"))
 
     def is_host(self, value: str) -> bool:
@@ -68,12 +68,12 @@ class Addresses:
         return value.lower() in self._authorities
 
     def is_origin(self, value: str) -> bool:
-        """Whether an Origin header is one of ours; we speak plain HTTP only."""
+        """Whether an Origin header is one of ours; only plain HTTP is served."""
         return value.lower().startswith("http://") and self.is_host(value[len("http://") :])
 
 
 class OriginGuard:
-    """ASGI middleware that refuses strangers with 403 and adds the security headers to every answer."""
+    """ASGI middleware that refuses other hosts and origins with 403, and adds the security headers."""
 
     def __init__(self, app: ASGIApp, addresses: Addresses) -> None:
         self._app = app
@@ -107,7 +107,7 @@ def _with_security_headers(send: Send) -> Send:
 
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "websocket":
-        # Closing before accepting is how ASGI spells "403" for a WebSocket.
+        # Closing before accepting is ASGI's way of answering 403 to a WebSocket.
         await receive()
         await send({"type": "websocket.close", "code": 1008})
         return

@@ -1,12 +1,12 @@
 """What a visitor and the server say to each other: one JSON text per message, one answer per request.
 
 Visitor:  ``{"action": 3}`` takes one step with latent code 3; ``{"reset": true}`` goes to the next start.
-Server:   ``{"world": {...}}`` once, when a session opens, followed by frame 0 unasked; then for each request
+Server:   ``{"world": {...}}`` once, when a session opens, followed by frame 0; then for each request
           ``{"frame": 12, "milliseconds": 21.4, "frames_per_second": 40.1, "start": 0, "png": "<base64>"}``
           or ``{"error": "..."}``.
 
-The picture travels inside the JSON, so that a frame and its numbers can never be paired wrongly; base64 costs
-a third more of some 5 kB, which a loopback doesn't feel.
+The picture travels inside the JSON, so that a frame and its numbers can't be paired wrongly; base64 adds a
+third to some 5 kB, which doesn't matter on a loopback.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CLOSE_IDLE = 4008
 
 
 class MalformedMessageError(ValueError):
-    """A message that is none of the two requests; its text is fit to be sent back."""
+    """A message that is neither of the two requests; its text is safe to send back."""
 
 
 class FarewellError(Exception):
@@ -64,9 +64,9 @@ class ShownFrame:
 
     Attributes:
         frame: steps since the last reset; 0 is the last real frame of the start.
-        milliseconds: what the model took for it, without waiting for a turn.
-        frames_per_second: what the model alone could do, from its last steps; None before the first step.
-        start: which of the held-out starts this session stands on.
+        milliseconds: how long the model took, not counting the wait for a turn.
+        frames_per_second: the model's speed alone, over its last steps; None before the first step.
+        start: which of the held-out starts this session began from.
         png: the picture, encoded.
     """
 
@@ -94,11 +94,11 @@ def parse_request(message: str | bytes, actions: int) -> Step | Reset:
     """Read one message of a visitor.
 
     Args:
-        message: as it came from the socket; binary messages are always refused.
+        message: as received from the socket; binary messages are always refused.
         actions: the number of latent codes.
 
     Raises:
-        MalformedMessageError: for anything but the two requests above. Its text never repeats what was sent.
+        MalformedMessageError: anything but the two requests above. Its text never repeats what was sent.
     """
     if isinstance(message, bytes):
         raise MalformedMessageError("messages are JSON text, not binary")
@@ -113,7 +113,7 @@ def parse_request(message: str | bytes, actions: int) -> Step | Reset:
     if request.get("reset") is True:
         return Reset()
     code = request.get("action")
-    # bool is a kind of int in Python: {"action": true} must not be taken for code 1.
+    # bool is an int in Python, and {"action": true} must not be taken for code 1
     if type(code) is not int or not 0 <= code < actions:
         raise MalformedMessageError(
             f'send {{"action": code}}, code from 0 to {actions - 1}, or {{"reset": true}}'
@@ -122,7 +122,7 @@ def parse_request(message: str | bytes, actions: int) -> Step | Reset:
 
 
 def encode_png(frame_HWC: NDArray[np.uint8]) -> bytes:
-    """A frame (uint8 RGB) as PNG; fast rather than small, for it travels a few centimetres."""
+    """A frame (uint8 RGB) as PNG, encoded fast rather than small: it doesn't travel far."""
     with io.BytesIO() as buffer:
         Image.fromarray(frame_HWC).save(buffer, "PNG", compress_level=1)
         return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""The application behind `terrarium play`: one page, one WebSocket, a health line."""
+"""The application behind `terrarium play`: a page, a WebSocket, and a health check."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ def create_app(
     Args:
         world: forked for every visitor, never stepped itself.
         starts: held-out clips, each frames_THWC uint8 RGB; sessions and resets take them in turn.
-        labels: one per latent code, such as "0 ~ MOVE_LEFT 71 %"; none when nothing is known of them.
+        labels: one per latent code, such as "0 ~ MOVE_LEFT 71 %"; empty if nothing is known about them.
         title: what the page calls the world.
-        port: the page is answered under the loopback names at this port; `serve` adds what it binds.
-        max_sessions: visitors at once, >= 1; more are told so and closed with code 1013.
-        idle_seconds: a visitor silent for so long is closed with code 4008.
+        port: the loopback names are answered at this port; `serve` adds the address that it binds.
+        max_sessions: visitors at once, >= 1; others get a message and are closed with code 1013.
+        idle_seconds: a visitor silent for this long is closed with code 4008.
 
     Raises:
-        PlayError: when there are no starts, or starts or labels don't fit the world.
+        PlayError: there are no starts, or starts or labels don't fit the world.
     """
     if labels and len(labels) != world.actions:
         raise PlayError(
@@ -80,11 +80,11 @@ def create_app(
         yield
         sessions.close()
 
-    # No generated API pages: they load scripts from elsewhere, which the page's policy forbids.
+    # No generated API pages: they load scripts from other sites, which the page's policy forbids.
     app = FastAPI(lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.addresses = addresses
     app.add_middleware(OriginGuard, addresses=addresses)
-    # An explicit table instead of a static folder: nothing but these files can ever be asked for.
+    # An explicit table instead of a static folder, so that no other file can be requested.
     for path, (name, media_type) in PAGE_FILES.items():
         app.add_route(path, _page_file(name, media_type), methods=["GET"])
 
@@ -122,7 +122,7 @@ def _describe(world: PlayableWorld, labels: Sequence[str], title: str) -> dict[s
 
 
 async def _visit(websocket: WebSocket, sessions: Sessions, greeting: str, idle_seconds: float) -> None:
-    """One visit from the open door to the closed one; the session is freed however it ends."""
+    """One visit from start to end; the session is freed however it ends."""
     try:
         try:
             async with sessions.admit() as session:

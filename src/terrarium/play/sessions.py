@@ -1,4 +1,4 @@
-"""Several visitors in one world: each has a fork of it, and all take turns on one worker thread."""
+"""Several visitors of one world: each gets a fork of it, and all take turns on one worker thread."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STEPS_AVERAGED = 30
 
 
 class PlayableWorld(Protocol):
-    """What play asks of a world; ``terrarium.models.world.World`` is one."""
+    """What play needs of a world; ``terrarium.models.world.World`` has it."""
 
     @property
     def actions(self) -> int:
@@ -48,27 +48,27 @@ class PlayableWorld(Protocol):
 
     @property
     def frames_per_second(self) -> float | None:
-        """The rate of the footage it was grown from, where known."""
+        """The frame rate of the footage it was grown from, or None if unknown."""
 
     def fork(self) -> PlayableWorld:
         """An independent session that shares the weights."""
 
     def reset(self, frames_THWC: NDArray[np.uint8], /) -> None:
-        """Begin after these frames (uint8 RGB)."""
+        """Start after these frames (uint8 RGB)."""
 
     def step(self, code: int, /) -> NDArray[np.uint8]:
         """Take latent action ``code`` and return the next frame_HWC (uint8 RGB)."""
 
 
 class Starts:
-    """Held-out clips to begin from, handed out in turn over all visitors.
+    """Held-out clips to start from, handed out to visitors in turn.
 
     Args:
         clips: each frames_THWC, uint8 RGB, at least one frame, of the world's height and width.
-        world: whose size they must have.
+        world: the world whose frame size they must have.
 
     Raises:
-        PlayError: when there are none, or one doesn't fit the world.
+        PlayError: there are none, or one doesn't fit the world.
     """
 
     def __init__(self, clips: Sequence[NDArray[np.uint8]], world: PlayableWorld) -> None:
@@ -96,10 +96,10 @@ def _check_start(index: int, frames_THWC: NDArray[np.uint8], world: PlayableWorl
 
 
 class Session:
-    """One visitor's world. Its methods run on the worker thread alone.
+    """One visitor's world. Its methods run on the worker thread only.
 
     Args:
-        world: a fork of the served world, this session's own.
+        world: this session's own fork of the served world.
         starts: shared by all sessions.
     """
 
@@ -135,15 +135,15 @@ class Session:
 
 
 class Sessions:
-    """Opens sessions up to a cap and runs all their model work, one piece at a time, first come first served.
+    """Opens sessions up to a limit and runs their model work one piece at a time, first come, first served.
 
-    Every session has at most one request in the queue, so first come first served is also each in turn; and
-    one thread is enough, for the model's own operations already use the CPU's cores.
+    Every session has at most one request in the queue, so this also means that each gets its turn; one thread
+    is enough, because the model's operations already use all CPU cores.
 
     Args:
-        world: never stepped itself, only forked.
+        world: only forked, never stepped itself.
         starts: where sessions begin.
-        max_sessions: at most this many at once, >= 1: each holds the world's cache of past frames.
+        max_sessions: at most this many at once, >= 1; each holds a cache of past frames.
     """
 
     def __init__(self, world: PlayableWorld, starts: Starts, *, max_sessions: int) -> None:
@@ -155,10 +155,10 @@ class Sessions:
 
     @asynccontextmanager
     async def admit(self) -> AsyncIterator[Session]:
-        """A session of one's own for the length of the ``async with``.
+        """A session for the duration of the ``async with``.
 
         Raises:
-            FarewellError: when as many as allowed are open.
+            FarewellError: no more sessions are allowed.
         """
         if self.open >= self.max_sessions:
             seats = "one visitor" if self.max_sessions == 1 else f"{self.max_sessions} visitors"
@@ -170,10 +170,10 @@ class Sessions:
             self.open -= 1
 
     async def run(self, work: Callable[[], Result]) -> Result:
-        """Do ``work`` on the worker thread, after those who asked before.
+        """Do ``work`` on the worker thread, after all earlier requests.
 
         Raises:
-            FarewellError: when the world fails; what happened goes to the log, not to the visitor.
+            FarewellError: the world failed; the details go to the log, not to the visitor.
         """
         try:
             return await asyncio.get_running_loop().run_in_executor(self._worker, work)

@@ -1,7 +1,7 @@
 """How an environment is played while it is recorded: random actions, each held for a while.
 
-Uniformly random actions drawn at every frame cancel out, and the player trembles on one spot; held ones
-carry it through the game. Actions that can be counted are numbered, so that scores can be made against them.
+Random actions drawn at every frame cancel out, and the player trembles on the spot; held actions carry it
+through the game. Countable actions are numbered, so that scoring can use them.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 from gymnasium import spaces
 
 MAX_ACTIONS = 256  # combinations of buttons beyond this are played, but not stored
-SMOOTHING = 0.7  # share of the previous value in a continuous action; the rest is the newly drawn target
+SMOOTHING = 0.7  # share of the previous value in a continuous action; the rest is the new target
 UNBOUNDED = 1.0  # range of a continuous action that names none
 
 
 @dataclass(frozen=True)
 class ActionTable:
-    """Actions that can be counted.
+    """The actions of an environment that has a finite number of them.
 
     Attributes:
         actions: what `env.step` takes, in order.
@@ -33,7 +33,7 @@ class ActionTable:
 
 
 def action_table(env: gym.Env[Any, Any]) -> ActionTable | None:
-    """Number the environment's actions, or return None where they are too many or continuous."""
+    """Number the environment's actions; None if they are too many or continuous."""
     space = env.action_space
     if isinstance(space, spaces.Discrete) and space.n <= MAX_ACTIONS:
         actions: tuple[Any, ...] = tuple(int(space.start) + i for i in range(int(space.n)))

@@ -1,4 +1,4 @@
-"""Crafter as a Gymnasium environment: the package itself speaks the older Gym's language.
+"""Crafter as a Gymnasium environment: the package itself has the older Gym interface.
 
 Imported only when a Crafter id is asked for, since the package is an extra.
 """
@@ -31,7 +31,7 @@ class Crafter(gym.Env[NDArray[np.uint8], np.integer[Any]]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.uint8], dict[str, Any]]:
-        """Begin a new world; its seed belongs to its constructor, so there is a new game for each."""
+        """Begin a new world; a seed can only be given to the constructor, so a new game is made each time."""
         super().reset(seed=seed, options=options)
         self._game = _make_game(self._picture, int(self.np_random.integers(2**31)))
         return self._game.reset(), {}
@@ -45,7 +45,7 @@ class Crafter(gym.Env[NDArray[np.uint8], np.integer[Any]]):
 
 
 class _OrderedGame(crafter.Env):  # type: ignore[misc, unused-ignore]  # untyped, or not installed
-    """Crafter keeps creatures in sets, in the order of their addresses, and draws from them: not seeded."""
+    """Crafter draws from sets of creatures, whose order depends on addresses in memory; here it is seeded."""
 
     def _balance_chunk(self, chunk: Any, objs: set[Any]) -> None:
         super()._balance_chunk(chunk, [thing for thing in self._world.objects if thing in objs])

@@ -1,6 +1,6 @@
 """Frames out of a video file with PyAV, streamed and resampled in time.
 
-The file is not trusted: only formats that hold video themselves are opened (no playlists, which name other
+Files are not trusted: only formats that contain the video itself are opened (a playlist could name other
 files), only from the disk, and only up to a bounded picture size.
 """
 
@@ -20,8 +20,8 @@ from terrarium.data.sources.scenes import Reading, Shot, UnreadableFootageError
 T = TypeVar("T")
 
 MAX_PIXELS = 8192 * 8192
-MAX_GAP = 2.0  # seconds without a picture that the last one fills; a longer gap begins an episode
-NEAR = 1e-3  # seconds by which a picture may come late and still count as due: containers round
+MAX_GAP = 2.0  # seconds that the last picture may fill; a longer gap begins a new episode
+NEAR = 1e-3  # seconds that a picture may be late, because containers round times
 # FFmpeg's names for containers that hold video themselves.
 FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,gif,asf,ogg,nut,h264,hevc,m4v,ivf"
@@ -40,10 +40,10 @@ def read_video(path: Path, rate: float, size: Size, reading: Reading) -> Iterato
         path: the file.
         rate: frames per second to resample to, by the pictures' own times.
         size: height and width of the frames.
-        reading: told the progress, and what was wrong with a file that breaks off.
+        reading: gets the progress, and what was wrong with a file that breaks off.
 
     Raises:
-        UnreadableFootageError: before the first frame only; later trouble ends the stream with a note.
+        UnreadableFootageError: before the first frame only; later trouble ends the stream and leaves a note.
     """
     count = 0
     try:
@@ -62,10 +62,10 @@ def read_video(path: Path, rate: float, size: Size, reading: Reading) -> Iterato
 
 
 def resample(timed: Iterable[tuple[float, T]], rate: float) -> Iterator[tuple[T, bool]]:
-    """Pictures at a steady rate: at each moment the last one that was shown, whatever the source's rhythm.
+    """Pictures at a steady rate: at each moment the one that was shown last, whatever the source's timing.
 
     Args:
-        timed: (seconds, picture), at any rate, even a changing one.
+        timed: (seconds, picture), at any rate, even a varying one.
         rate: pictures per second to yield.
 
     Yields:
@@ -98,7 +98,7 @@ def _video_stream(container: Any) -> Any:
         raise UnreadableFootageError("it has no video stream")
     stream = container.streams.video[0]
     _check_size(stream.codec_context.width, stream.codec_context.height)
-    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # for pictures that grow on the way
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}  # for pictures that grow during the stream
     stream.thread_type = "AUTO"
     return stream
 
@@ -109,7 +109,7 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _pictures(container: Any, stream: Any, path: Path, reading: Reading) -> Iterator[tuple[float, Any]]:
-    """(seconds, picture) of every picture that decodes whole."""
+    """(seconds, picture) of every undamaged picture."""
     bytes_in_all = max(path.stat().st_size, 1)
     pause = 1 / float(stream.average_rate or 30)  # between pictures that carry no time
     time, first, damaged = -pause, None, 0
@@ -133,7 +133,7 @@ def _decoded(packet: Any) -> Any:
     """The pictures of a packet.
 
     Raises:
-        ValueError: a picture that FFmpeg refuses; why, it says in its log alone.
+        ValueError: FFmpeg refuses a picture; it gives the reason only in its log.
     """
     try:
         return packet.decode()
@@ -142,7 +142,7 @@ def _decoded(packet: Any) -> Any:
 
 
 def _repeats(stream: Any, rate: float) -> str:
-    """What to say where a file has fewer pictures than are asked for."""
+    """A note if the file has fewer pictures per second than asked for, else ""."""
     own = float(stream.average_rate or rate)
     return (
         f"it shows {own:.4g} pictures a second: at a rate of {rate:g} many frames repeat"
@@ -152,7 +152,7 @@ def _repeats(stream: Any, rate: float) -> str:
 
 
 def _seconds(container: Any, stream: Any) -> float:
-    """How long the file says it is, 0 where it doesn't."""
+    """The duration that the file states, 0 if it doesn't."""
     if stream.duration:
         return float(stream.duration * stream.time_base)
     return float(container.duration or 0) / av.time_base
@@ -166,10 +166,10 @@ def _rgb(picture: Any) -> NDArray[np.uint8]:
 
 
 def _upright(frame_HWC: NDArray[np.uint8], matrix: NDArray[np.int32]) -> NDArray[np.uint8]:
-    """A picture as a player shows it: phones store what their sensor saw, and beside it how it was held.
+    """A picture the right way up: phones store what the sensor saw, and separately how the phone was held.
 
     Args:
-        frame_HWC: as it was stored.
+        frame_HWC: the picture as stored.
         matrix: the 9 numbers of FFmpeg's display matrix, row by row: a picture's (x, y) is shown at
             (a x + c y, b x + d y), where a, b, _, c, d are the first five.
     """

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from terrarium.errors import DataError, MissingExtraError, TerrariumError
 
-MIN_SIDE = 16  # an observation smaller than this is a table of symbols, not a picture
+MIN_SIDE = 16  # smaller observations are tables of symbols, not pictures
 PIXEL_NAMES = ("screen", "rgb", "pixels", "image", "frame", "observation")
 
 Env = gym.Env[Any, Any]
@@ -27,16 +27,16 @@ Env = gym.Env[Any, Any]
 
 @dataclass(frozen=True)
 class Family:
-    """Environments that come with one package.
+    """The environments of one package.
 
     Attributes:
-        prefix: of their ids, lower case.
-        package: to import.
-        extra: of Terrarium, which installs it.
-        skip_keyword: the constructor's own name for frame skip, or None where actions are repeated outside.
-        frame_skip: what suits these games.
-        make_kwargs: given to the constructor.
-        game_rate: game frames per second, where the environment's own `render_fps` isn't that.
+        prefix: what their ids begin with, lower case.
+        package: the package to import.
+        extra: the extra of Terrarium that installs it.
+        skip_keyword: the constructor's name for frame skip, or None if we have to repeat actions ourselves.
+        frame_skip: the default for these games.
+        make_kwargs: further arguments for the constructor.
+        game_rate: game frames per second, if `render_fps` is something else.
     """
 
     prefix: str
@@ -50,7 +50,7 @@ class Family:
 
 FAMILIES = (
     Family("vizdoom", "vizdoom", "vizdoom", "frame_skip", 4, {}),
-    # Sticky actions would make the stored action differ from the one that was carried out.
+    # With sticky actions the stored action could differ from the one carried out.
     Family("ale/", "ale_py", "atari", "frameskip", 4, {"repeat_action_probability": 0.0}, 60.0),
     Family("crafter", "crafter", "crafter", None, 1, {}),
 )
@@ -67,16 +67,16 @@ def family_of(env_id: str) -> Family:
 
 @contextlib.contextmanager
 def playing(env_id: str, family: Family, skip: int, make_kwargs: Mapping[str, Any]) -> Iterator[Env]:
-    """Open an environment, in a working directory of its own: ViZDoom writes its settings where it stands.
+    """Open an environment in a temporary working directory, because ViZDoom writes its settings there.
 
     Args:
         env_id: a Gymnasium id.
         family: of the id.
-        skip: game frames per step, for the families that do this themselves.
+        skip: game frames per step, for families that do the skipping themselves.
         make_kwargs: more arguments for the constructor.
 
     Raises:
-        DataError: an unknown id, no pixels, or the environment breaks, also while it is played.
+        DataError: unknown id, no pixels, or the environment breaks, now or while it is played.
         MissingExtraError: its package is not installed.
     """
     settings = dict(family.make_kwargs)
@@ -171,7 +171,7 @@ def _one_line(error: Exception) -> str:
 
 
 def pixel_space(space: spaces.Space[Any]) -> str | None:
-    """Where an observation holds its picture: "" for itself, a name in a Dict, None for nowhere."""
+    """Where an observation holds its picture: "" if it is one, its name in a Dict, None if nowhere."""
     if _is_picture(space):
         return ""
     if not isinstance(space, spaces.Dict):
@@ -190,7 +190,7 @@ def _is_picture(space: spaces.Space[Any]) -> bool:
 
 
 def pixel_reader(env: Env) -> Callable[[Any], NDArray[np.uint8]]:
-    """A function from an observation of `env` to its picture, rendering where observations hold none."""
+    """A function from an observation of `env` to its picture; it renders if observations hold none."""
     name = pixel_space(env.observation_space)
     if name == "":
         return np.asarray

@@ -17,7 +17,7 @@ from terrarium.data.sources.pixels import Size, to_frame
 from terrarium.data.writer import DatasetWriter
 from terrarium.errors import DataError
 
-MAX_EPISODE_FRAMES = 1000  # an environment that never ends is cut here and begun again
+MAX_EPISODE_FRAMES = 1000  # an environment that never ends is restarted after this many
 
 Progress = Callable[[int, int], None]
 
@@ -34,7 +34,7 @@ def record(
     make_kwargs: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Dataset:
-    """Play an environment at random and store what it shows; equal seeds give equal fingerprints.
+    """Play an environment at random and store its frames; equal seeds give equal fingerprints.
 
     Args:
         env_id: any Gymnasium id whose observations are, or hold, pixels, or that can be rendered.
@@ -42,7 +42,7 @@ def record(
         frames: how many to store.
         seed: of the player, the environment and the split.
         size: height and width of the stored frames.
-        frame_skip: game frames for each stored one; by default 4, and 1 for Crafter, which moves in steps.
+        frame_skip: game frames per stored one; by default 4, and 1 for Crafter, which is turn-based.
         hold: mean number of stored frames for which an action is held, at least 1.
         make_kwargs: more arguments for the environment; paths in them must be absolute.
         progress: called with (frames stored, frames wanted) now and then.
@@ -83,10 +83,10 @@ def record(
 
 
 class Take:
-    """Plays episodes and keeps what is seen.
+    """Plays episodes and collects their frames.
 
     Args:
-        env: to play.
+        env: the environment to play.
         repeat: how often each action is given to `env.step`.
         size: height and width of the frames.
         hold: mean number of frames for which an action is held.

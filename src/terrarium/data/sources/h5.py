@@ -1,7 +1,7 @@
 """Frames out of a TinyWorlds `*_frames.h5`: one dataset "frames" of N H W 3, uint8.
 
-The file is not trusted: "frames" must lie in the file itself (no external or soft link, no virtual or
-external storage, which can name any other file), and be plain bytes of a bounded shape.
+Files are not trusted: "frames" must lie in the file itself (links and virtual or external storage could name
+any other file), and be plain bytes of a bounded shape.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from terrarium.errors import MissingExtraError
 
 SUFFIXES = frozenset({".h5", ".hdf5"})
 BLOCK_BYTES = 32 << 20  # read at a time
-MAX_CHUNK_BYTES = 1 << 30  # HDF5 unpacks whole chunks: a small file could ask for any amount of memory
+MAX_CHUNK_BYTES = 1 << 30  # HDF5 unpacks whole chunks, so a small file could ask for any amount of memory
 MAX_FRAMES = 1 << 32
 
 
 def read_h5(path: Path, size: Size, reading: Reading) -> Iterator[Shot]:
-    """Read every frame of a file; it says nothing about time, so none is left out.
+    """Read every frame of a file; it holds no times, so frames are not resampled.
 
     Args:
         path: the file.
         size: height and width of the frames.
-        reading: told the progress, and what was wrong with a file that breaks off.
+        reading: gets the progress, and what was wrong with a file that breaks off.
 
     Raises:
         MissingExtraError: h5py is not installed.
-        UnreadableFootageError: before the first frame only; later trouble ends the stream with a note.
+        UnreadableFootageError: before the first frame only; later trouble ends the stream and leaves a note.
     """
     require_h5py()
     import h5py

@@ -1,7 +1,7 @@
-"""Pictures of any size and kind, made into frames: uint8 RGB of the dataset's size.
+"""Pictures of any size and kind, turned into frames: uint8 RGB of the dataset's size.
 
-Frames are stretched to the target size, never letterboxed: every stored pixel is then game. The filter is the
-plain average over the area that a pixel covers, which keeps small bright things visible.
+Frames are stretched to the target size, never letterboxed, so that every stored pixel shows the game. Each
+pixel is the plain average of the area that it covers, which keeps small bright things visible.
 """
 
 from __future__ import annotations

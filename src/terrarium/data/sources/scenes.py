@@ -11,22 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-THUMBNAIL = 32  # pixels on a side of the grey picture that is compared
-FLOOR = 20.0  # grey levels of 255: a smaller mean difference is never a cut
-TIMES_MEDIAN = 3.0  # a cut stands out this far from the recent differences
-HISTOGRAM_SHARE = 0.3  # of the pixels must change their grey; a fast turn of the camera changes fewer
+THUMBNAIL = 32  # side in pixels of the grey pictures that are compared
+FLOOR = 20.0  # grey levels of 255; a smaller mean difference is never a cut
+TIMES_MEDIAN = 3.0  # a cut exceeds the median of recent differences this many times
+HISTOGRAM_SHARE = 0.3  # of the pixels must change their grey level; a fast camera turn changes fewer
 BINS = 16
 RECENT = 30  # differences that the median is taken over
 LOOK_AHEAD = 2  # frames after which a flash is over and a cut is not
 
 
 class UnreadableFootageError(Exception):
-    """A file that holds no usable footage; ingesting reports it by name and goes on with the next one."""
+    """A file without usable footage; ingesting reports it by name and goes on with the next one."""
 
 
 @dataclass
 class Reading:
-    """How far the reading of one file has come, told by its reader.
+    """How far the reading of one file has come; its reader fills this in.
 
     Attributes:
         position: share of the file read, 0-1.
@@ -48,8 +48,8 @@ class Shot:
 def mark_cuts(shots: Iterable[Shot]) -> Iterator[Shot]:
     """Mark the first frame after each scene change.
 
-    A cut is a difference between neighbouring frames that stands far above the recent ones, changes the
-    distribution of greys (which motion keeps), and stays (which a flash doesn't).
+    A cut is a difference between neighbouring frames that is far larger than recent ones, changes the
+    distribution of grey levels (motion doesn't), and stays (a flash doesn't).
     """
     recent: deque[float] = deque(maxlen=RECENT)
     before: NDArray[np.float32] | None = None
@@ -67,12 +67,12 @@ def mark_cuts(shots: Iterable[Shot]) -> Iterator[Shot]:
             shot = replace(shot, begins=True)
             recent.clear()
             before = now
-        # else a flash: what comes after it is compared with what came before it.
+        # else a flash: the next frame is compared with the one before it
         yield shot
 
 
 def episodes(shots: Iterable[Shot], longest: int) -> Iterator[Iterator[NDArray[np.uint8]]]:
-    """Group marked frames into episodes of at most `longest` frames; use each up before taking the next."""
+    """Group marked frames into episodes of at most `longest` frames; exhaust each before taking the next."""
     for _, group in itertools.groupby(_numbered(shots, longest), key=lambda pair: pair[0]):
         yield (shot.frame_HWC for _, shot in group)
 
@@ -87,7 +87,7 @@ def _numbered(shots: Iterable[Shot], longest: int) -> Iterator[tuple[int, Shot]]
 
 
 def _windows(shots: Iterable[Shot], length: int) -> Iterator[list[Shot]]:
-    """Every shot with the ones after it, fewer at the end."""
+    """Every shot together with the ones after it, up to `length` in all."""
     window: deque[Shot] = deque()
     for shot in shots:
         window.append(shot)
@@ -117,9 +117,9 @@ def _difference(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 
 
 def _histogram_share(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Share of the pixels that would have to change their grey to turn a's histograms into b's.
+    """Share of pixels that would have to change their grey level to turn a's histograms into b's.
 
-    There is a histogram for each quarter, since two scenes of one game often share their palette.
+    Each quarter has its own histogram, because two scenes of a game often share their palette.
     """
     moved = 0
     half = THUMBNAIL // 2

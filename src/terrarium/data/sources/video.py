@@ -29,7 +29,7 @@ class KeptFile:
         path: the file.
         episodes: stored from it.
         frames: in those.
-        note: what was wrong with a file that could be read only in part, or nothing.
+        note: what was wrong with a file that could be read only in part, else "".
     """
 
     path: Path
@@ -44,7 +44,7 @@ class KeptFile:
 
 @dataclass(frozen=True)
 class IngestReport:
-    """What became of each file.
+    """What became of every file.
 
     Attributes:
         dataset: the stored footage, opened.
@@ -67,14 +67,14 @@ def ingest(
     max_episode_frames: int = 1000,
     progress: Progress | None = None,
 ) -> IngestReport:
-    """Store footage from files, cut into episodes at scene changes; what can't be read is skipped by name.
+    """Store footage from files, cut into episodes at scene changes; unreadable files are skipped by name.
 
     Args:
-        paths: files, and folders that are searched for files of known kinds, in their depths too.
+        paths: files, and folders that are searched recursively for files of known kinds.
         out: the dataset folder to make.
-        size: height and width of the stored frames; pictures are stretched to it, by averaging.
-        frames_per_second: to resample videos to. HDF5 files name no rate and are taken frame by frame, and
-            a dataset that holds any has no rate.
+        size: height and width of the stored frames; pictures are stretched to it by averaging.
+        frames_per_second: rate to resample videos to. HDF5 files have no rate and are taken frame by frame; a
+            dataset that holds any has no rate either.
         seed: of the choice of held-out episodes.
         max_episode_frames: longer runs are cut.
         progress: called with (bytes read, bytes in all) now and then.
@@ -87,7 +87,7 @@ def ingest(
         raise DataError(
             f"max_episode_frames is {max_episode_frames}", f"Give at least {MIN_EPISODE_FRAMES} frames."
         )
-    if not 0 < frames_per_second <= MAX_RATE:  # also where HDF5 files make it no rate of the dataset
+    if not 0 < frames_per_second <= MAX_RATE:  # also if HDF5 files leave the dataset without a rate
         raise DataError(f"{frames_per_second} frames per second", f"Give more than 0, at most {MAX_RATE}.")
     files, skipped = _find(paths)
     holds_h5 = any(file.suffix.lower() in h5.SUFFIXES for file in files)
@@ -117,7 +117,7 @@ def ingest(
 
 
 def _find(paths: Iterable[str | Path]) -> tuple[list[Path], list[tuple[Path, str]]]:
-    """The files to read, each once and in a steady order, and what can't be one."""
+    """The files to read, each once and in a stable order, and the paths that are none, with the reason."""
     files: dict[Path, Path] = {}
     skipped: list[tuple[Path, str]] = []
     for path in map(Path, paths):
