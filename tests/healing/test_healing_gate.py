@@ -19,7 +19,7 @@ from terrarium.healing import retake
 from terrarium.healing.decisions import Trouble
 from terrarium.healing.gate import BEFORE_TROUBLE
 from terrarium.healing.trial import Plan, Trials
-from terrarium.healing.way_back import before_trouble
+from terrarium.healing.way_back import gone_back_to, newest_until
 from terrarium.run.folder import checkpoint_step
 from terrarium.run.retention import pinned
 from terrarium.run.survey import list_checkpoints
@@ -85,12 +85,15 @@ def test_a_rate_that_is_too_high_is_found_tried_and_lowered(footage: Dataset, tm
 def test_without_healing_it_stops_with_the_reason(footage: Dataset, tmp_path: Path) -> None:
     ward = Ward(tmp_path / "run", footage, "steps=200", "learning_rate=1", heal=False)
     with pytest.raises(
-        HealthError, match=r"critical at step \d+: loss-worse-than-chance.*(best known|no) checkpoint"
-    ):
+        HealthError, match=r"critical at step \d+: loss-worse-than-chance.*best known"
+    ) as stop:
         ward.train()
-    assert ward.decisions()[-1]["what"] == "stop"
-    assert len(list_checkpoints(ward.folder)) > 0
+    assert (stopped := ward.decisions()[-1])["what"] == "stop"
     assert not Adjustments.read(ward.folder).made
+    (kept,) = pinned(ward.folder)
+    assert 0 < int(kept.rpartition("_")[2]) <= stopped["onset"], "the last one before trouble, from memory"
+    assert f"The best known checkpoint is {kept}; move later ones away to resume" in str(stop.value)
+    assert newest_until(ward.folder, stopped["onset"]) == ward.folder.checkpoints_path / kept
 
 
 def test_one_bad_batch_is_passed_over(footage: Dataset, tmp_path: Path) -> None:
@@ -212,7 +215,8 @@ def test_where_going_back_was_in_vain_it_goes_back_further(
     (ward.folder.path / "gates.jsonl").write_text(
         '{"step": 60, "what": "roll back", "code": "loss-jump", "resumed_from": 60}\n'
     )
-    back = [before_trouble(ward.folder, Trouble(60, code, 60)) for code in ("loss-jump", "loss-spike")]
+    troubles = [Trouble(60, code, 60) for code in ("loss-jump", "loss-spike")]
+    back = [newest_until(ward.folder, 60, but=gone_back_to(ward.folder, each)) for each in troubles]
     assert [checkpoint_step(path) for path in back] == [40, 60]
 
 
@@ -262,7 +266,7 @@ def test_codes_that_collapse_are_tried_by_their_use(
 ) -> None:
     ward = Ward(tmp_path / "run", footage, "steps=400")
     collapsed(ward)
-    monkeypatch.setattr(gates, "before_trouble", lambda *_: None)
+    monkeypatch.setattr(gates, "newest_until", lambda *_: None)
     monkeypatch.setattr(retake, "plan_trial", lambda *_: Plan(0, 0, 12, 6, 72))
     assert ward.gate().ask(300, last=False) is not None
     (cure,) = ward.decisions()

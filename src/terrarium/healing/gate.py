@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from terrarium.healing.movement import note_unmoved
 from terrarium.healing.retake import bad_in_a_row, try_rates
 from terrarium.healing.treatments import LOWER, begin_anew, believe, cut_batches, lower_rate, pass_over, stop
 from terrarium.healing.trial import LOSS
-from terrarium.healing.way_back import before_trouble, gone_back_to, newest_until
+from terrarium.healing.way_back import gone_back_to, newest_until
 from terrarium.run.folder import StageFolder, checkpoint_step
 from terrarium.run.retention import pin
 from terrarium.train.adjustments import Adjustment, Adjustments
@@ -119,14 +119,15 @@ class DoctorGate:
 
     def _after_trials(self, trouble: Trouble, measure: str, asked: Callable[[], str]) -> Decision:
         """Take the same steps on the same batches, at this rate and at lower ones, to find the cure."""
-        start, stage, folder = self._way_back(trouble), self._stage, self._folder
+        stage, folder = self._stage, self._folder
+        start = self._way_back(trouble, but=gone_back_to(folder, trouble))
         trials = try_rates(stage, self._untrained, folder, self._config, start, trouble, measure, asked)
         return believe(trials, self._config.gates.trial_gain, trouble, checkpoint_step(start))
 
-    def _way_back(self, trouble: Trouble) -> Path | None:
-        """A checkpoint from before the onset; a nearer state in memory is made into one."""
-        saved = before_trouble(self._folder, trouble)
-        kept = self._recent.newest_until(trouble.onset, but=gone_back_to(self._folder, trouble))
+    def _way_back(self, trouble: Trouble, but: Collection[object] = ()) -> Path | None:
+        """A checkpoint from before the onset; a nearer state that is in memory becomes one."""
+        saved = newest_until(self._folder, trouble.onset, but)
+        kept = self._recent.newest_until(trouble.onset, but)
         if kept is None or kept.step <= checkpoint_step(saved):
             return saved
         try:
@@ -178,10 +179,13 @@ class DoctorGate:
 
     def _stop(self, trouble: Trouble, reason: str) -> HealthError:
         write_down(self._folder, stop(trouble, reason))
-        newest = newest_until(self._folder, trouble.onset)
-        best = (
-            f"The best known checkpoint is {newest.name}" if newest else "There is no checkpoint before that"
-        )
+        newest = self._way_back(trouble)
+        best = "There is no checkpoint before that"
+        if newest is not None:
+            pin(self._folder, newest.name, BEFORE_TROUBLE)
+            best = (
+                f"The best known checkpoint is {newest.name}: it is resumed from if later ones are moved away"
+            )
         what = f"{self._stage.name} is critical at step {trouble.step}: {trouble.code or 'unknown'}, {reason}"
         return HealthError(what, f"{best}. Read the report, or go on with --no-gates.")
 

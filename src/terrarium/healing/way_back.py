@@ -22,11 +22,6 @@ def newest_until(folder: StageFolder, step: int, but: Collection[object] = ()) -
     return None
 
 
-def before_trouble(folder: StageFolder, trouble: Trouble) -> Path | None:
-    """The newest whole checkpoint before an onset that training has not gone back to in vain."""
-    return newest_until(folder, trouble.onset, but=gone_back_to(folder, trouble))
-
-
 def gone_back_to(folder: StageFolder, trouble: Trouble) -> set[object]:
     """The steps that training already went back to because of a trouble that is here again."""
     cures = [row for row in cures_tried(folder) if row.get("code") == trouble.code]
