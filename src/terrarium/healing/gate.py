@@ -183,9 +183,7 @@ class DoctorGate:
         best = "There is no checkpoint before that"
         if newest is not None:
             pin(self._folder, newest.name, BEFORE_TROUBLE)
-            best = (
-                f"The best known checkpoint is {newest.name}: it is resumed from if later ones are moved away"
-            )
+            best = f"The best known checkpoint is {newest.name}; move later ones away to resume from it"
         what = f"{self._stage.name} is critical at step {trouble.step}: {trouble.code or 'unknown'}, {reason}"
         return HealthError(what, f"{best}. Read the report, or go on with --no-gates.")
 
