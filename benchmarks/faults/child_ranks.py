@@ -8,6 +8,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from terrarium import launched
 from terrarium.run.rows import Row
 from terrarium.train import exchange, loop
@@ -77,11 +80,28 @@ def bad_clip(step: float) -> None:
         vars(loop)["train_step"] = poisoned
 
 
+def no_room(clips: float) -> None:
+    """The memory of one process has no room for more clips than these in a forward pass."""
+    watched: list[int] = []
+
+    def refuse(_: Any, inputs: tuple[Tensor, ...]) -> None:
+        if len(inputs[0]) > clips and torch.is_grad_enabled():
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    def watch(state: Any) -> None:
+        if not watched:
+            watched.append(1)
+            state.model.register_forward_pre_hook(refuse)
+
+    _before_steps(watch)
+
+
 SPOILS: dict[str, Callable[[float], None]] = {
     "all-save": all_save,
     "same-clips": same_clips,
     "slow-rank": slow_rank,
     "bad-clip": bad_clip,
+    "no-room-for-more-than": no_room,
     "dead-rank": dead_rank,
     "stopped-rank": stopped_rank,
     "rank-clock": rank_clock,

@@ -13,12 +13,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from faults.fault import Fault, Outcome, dice_of
 from faults.lives import STEPS, became, footage, scratch
 from faults.processes import Ended, finish, rows, stage_of, started, training, wait_until
+from terrarium.run.history import read_history
 from terrarium.run.sameness import timeless
 from terrarium.run.survey import newest_valid
 from terrarium.run.verify import judge
+from terrarium.train.adjustments import Adjustments
 
 SETTINGS = (
     f"steps={STEPS}",
@@ -30,6 +35,7 @@ SETTINGS = (
 )
 PATIENCE = "ranks.timeout_seconds=5"  # for a process that stands still
 ALL_SAVE, OVERLAP = "every-rank-saves", "ranks-share-clips"
+ROUNDING = 1e-3  # relative, of losses: micro-batches are added up in another order, and steps follow it
 STRAGGLER, CLOCK = "rank-slower", "rank-clocks-differ"
 
 
@@ -140,6 +146,20 @@ def bad_clip(folder: Path, seed: int) -> Outcome:
     return Outcome(len(told) == 1 and ended.code == 0, kept, detail=last_words(ended))
 
 
+def no_room(folder: Path, seed: int) -> Outcome:
+    """One process has no room for its share: all start again, take the batch in parts, and get to the end."""
+    run = folder / "run"
+    ended = finish(launched(run, seed, spoil="no-room-for-more-than:2", restarts=1))
+    halved = Adjustments.read(stage_of(run)).accumulation_factor(0) == 2
+    apart = np.abs(losses(run) / losses(undisturbed(seed)) - 1)
+    return Outcome(halved and ended.code == 0, bool(apart.max() < ROUNDING), detail=last_words(ended))
+
+
+def losses(run: Path) -> NDArray[np.float64]:
+    """The loss of each step."""
+    return np.array([row["loss"] for row in read_history(stage_of(run).history_path).rows], np.float64)
+
+
 def two_launchers(folder: Path, seed: int) -> Outcome:
     """A second launcher is started on a run that is being trained."""
     run = folder / "run"
@@ -174,4 +194,5 @@ FAULTS = (
     Fault(30, "a clip of one of two processes is not finite", bad_clip),
     Fault(38, "one of two processes stands still", functools.partial(dead_rank, how="stopped-rank")),
     Fault(40, "one of two processes is slow", slow_rank),
+    Fault(43, "one of two processes is out of memory", no_room),
 )

@@ -103,7 +103,11 @@ def train(
             folder = run.stage(name)
             if name not in done:
                 stage, parents = build_stage(run, name, config, dataset, device, progress, ranks)
-                gate = DoctorGate(stage, folder, config, heal=heal, say=progress.say) if gates else None
+                gate = None
+                if gates:
+                    gate = DoctorGate(
+                        stage, folder, config, heal=heal, say=progress.say, processes=ranks.count
+                    )
                 _train(stage, folder, config, progress, parents, gate, ranks)
         if gates and config.gates.play and ranks.is_first:
             ask_at_play_gate(run, config, progress)

@@ -52,13 +52,21 @@ class DoctorGate:
         config: the run's configuration.
         heal: whether to treat what is found; otherwise training stops.
         say: prints a line about every decision but to go on.
+        processes: how many train it together; no batch is cut so small that one of them has no clip.
     """
 
     def __init__(
-        self, stage: Stage, folder: StageFolder, config: Config, *, heal: bool, say: Callable[[str], None]
+        self,
+        stage: Stage,
+        folder: StageFolder,
+        config: Config,
+        *,
+        heal: bool,
+        say: Callable[[str], None],
+        processes: int = 1,
     ) -> None:
         self._stage, self._folder, self._config = stage, folder, config
-        self._heal, self._say, self._recent = heal, say, Recent()
+        self._heal, self._say, self._processes, self._recent = heal, say, processes, Recent()
         self._untrained = copy.deepcopy(stage.model)
         self._told_unmoved: list[str] = []
 
@@ -152,7 +160,10 @@ class DoctorGate:
 
     def _in_smaller_parts(self, trouble: Trouble, refusal: TrainingError) -> Decision:
         cut = Adjustments.read(self._folder).accumulation_factor(trouble.step)
-        if self._stage.config.batch_size % (2 * cut * self._stage.config.gradient_accumulation):
+        clips, rest = divmod(
+            self._stage.config.batch_size, 2 * cut * self._stage.config.gradient_accumulation
+        )
+        if rest or clips < self._processes:
             raise self._stop(trouble, f"a batch can't be cut further: {refusal}")
         return cut_batches(trouble, refusal.what)
 

@@ -93,6 +93,10 @@ class Ranks:
             )
         return range(total * self.rank // self.count, total * (self.rank + 1) // self.count)
 
+    def largest_share(self, total: int) -> int:
+        """How many rows of a batch of so many the process with the most of them has."""
+        return -(-total // self.count)
+
     def sharing(self, total: int) -> AbstractContextManager[None]:
         """While open, what models are given is our share of a batch of so many rows."""
         return nullcontext() if self.alone else sharing(Share(self.share(total), total, self.add_up))

@@ -17,10 +17,11 @@ from terrarium.train.distributed import ALONE, Ranks
 from terrarium.train.exchange import Exchange
 from terrarium.train.gate import Gate, OpenGate, SharedGate
 from terrarium.train.interruption import Interrupted, Interruption
+from terrarium.train.no_room import leave_note, take_notes
 from terrarium.train.records import Progress, Records
 from terrarium.train.stages import Stage
 from terrarium.train.state import TrainState
-from terrarium.train.step import Adjusted, train_step
+from terrarium.train.step import Adjusted, parts_of, train_step
 
 
 class _SetBack(Exception):  # noqa: N818 - not an error: the way back to the last good state
@@ -88,6 +89,9 @@ def _train(
     batches = Adjusted(stage, adjustments, ranks)
     with Records(stage, folder, config, progress, ranks) as records:
         records.resume(state)
+        share = ranks.largest_share(stage.config.batch_size // parts_of(stage, adjustments, state.step))
+        if no_room := ranks.from_first(lambda: _told_of_no_room(folder, share)):
+            raise _SetBack(gate.answer(OutOfMemoryError(*no_room), state.step))
         resumed_at = state.step
         with Prefetcher(batches, state.step, stage.config.steps, exchange.asked) as prefetched:
             for batch in prefetched:  # they end early where training is asked to stop
@@ -96,6 +100,7 @@ def _train(
                     row = train_step(state, stage, stage.to_inputs(batch), config, adjustments)
                 except TrainingError as refusal:
                     if isinstance(refusal, OutOfMemoryError) and not ranks.alone:
+                        leave_note(folder, ranks.rank, share, refusal)
                         raise  # the others are in the midst of the step: they learn it from our end
                     # the step was not taken: what was reached before it is whole, and need not be lost
                     records.keep(state)
@@ -119,6 +124,12 @@ def _train(
         records.finish()
         if (why := exchange.asked()) or not done:
             raise Interrupted(f"{why or 'asked to stop'} at step {state.step} of {stage.name}: saved")
+
+
+def _told_of_no_room(folder: StageFolder, share: int) -> list[str]:
+    """What an earlier start said when it found no room, if our shares of a micro-batch are no smaller now."""
+    told = [note.error for note in take_notes(folder) if note.clips <= share]
+    return [told[0].what, told[0].next_step] if told else []
 
 
 def is_last(state: TrainState, config: StageConfig) -> bool:
