@@ -79,7 +79,8 @@ def left_out(model: nn.Module, names: list[str]) -> Iterator[None]:
 def leak(folder: Path, seed: int) -> Outcome:
     """Something is kept in every step, until the system refuses: told before, and the checkpoints stay."""
     dice, run = dice_of(seed), folder / "run"
-    pace, room = dice.uniform(2, 4), dice.uniform(700, 1000)
+    room = dice.uniform(700, 1000)
+    pace = room / dice.uniform(150, LEAK_STEPS * 3 / 4)
     settings = (f"steps={LEAK_STEPS}", "checkpoint_every=20", "gate_every=20", "picture_every=1000")
     words = training(run, footage(), seed, *settings, spoil=f"room:{room},leak:{pace}")
     ended = finish(words)

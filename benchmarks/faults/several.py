@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from faults.fault import Fault, Outcome, dice_of
 from faults.lives import STEPS, became, footage, scratch
 from faults.processes import Ended, finish, rows, stage_of, started, training, wait_until
-from terrarium.run.history import read_history
+from terrarium.run.rows import read_history
 from terrarium.run.sameness import timeless
 from terrarium.run.survey import newest_valid
 from terrarium.run.verify import judge

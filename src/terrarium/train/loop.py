@@ -127,7 +127,7 @@ def _train(
 
 
 def _told_of_no_room(folder: StageFolder, share: int) -> list[str]:
-    """What an earlier start said when it found no room, if our shares of a micro-batch are no smaller now."""
+    """The out-of-memory error of the start before, unless every share of a micro-batch is smaller by now."""
     told = [note.error for note in take_notes(folder) if note.clips <= share]
     return [told[0].what, told[0].next_step] if told else []
 

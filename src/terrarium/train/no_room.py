@@ -1,7 +1,7 @@
-"""What a process that found no room in the midst of a step leaves for the next start to read.
+"""The note that one of several processes leaves when it runs out of memory in the middle of a step.
 
-The others wait for it in that step and learn of it by its end: nothing can be agreed upon any more. So the
-launcher starts all of them again, and before the next step the batches are cut.
+The others are waiting for it inside that step, so the processes can't agree on anything any more: this one
+exits, the launcher restarts all of them, and they read the note and cut the batches before the next step.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ PREFIX = "no-room-rank"
 
 @dataclass(frozen=True)
 class NoRoom:
-    """What there was no room for.
+    """One such note.
 
     Attributes:
-        clips: of a micro-batch that were this process's share.
-        error: in words, and what to do about it.
+        clips: how many clips of a micro-batch the process had to compute.
+        error: the error that it met.
     """
 
     clips: int
@@ -29,17 +29,17 @@ class NoRoom:
 
 
 def leave_note(folder: StageFolder, rank: int, clips: int, error: OutOfMemoryError) -> None:
-    """Say to the next start that this process had no room for so many clips.
+    """Tell the next start that this process had no memory for so many clips.
 
     Raises:
-        RunError: it can't be written.
+        RunError: the note can't be written.
     """
     note = {"format": 1, "clips": clips, "what": error.what, "next_step": error.next_step}
     write_json(folder.path / f"{PREFIX}{rank}.json", note)
 
 
 def take_notes(folder: StageFolder) -> list[NoRoom]:
-    """The notes of all processes; they are gone then, and so are those that can't be read."""
+    """Read the notes of all processes and delete them; a note that can't be read counts for nothing."""
     paths = sorted(folder.path.glob(f"{PREFIX}*.json"))
     notes = [note for path in paths if (note := _read(path)) is not None]
     for path in paths:
