@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +132,25 @@ def test_a_checkpoint_that_failed_its_proof_is_refused_every_time(
         with pytest.raises(CheckpointError, match="does not do what it did when it was saved: it is 9"):
             pipeline.train(copied.path, None, None, Told())
     pipeline.train(copied.path, None, None, Told(), gates=False)
+
+
+class AskedWhileTokenizing(Told):
+    """Is asked to leave when three episodes are tokenized."""
+
+    def update(self, name: str, done: int, total: int, note: str = "") -> None:
+        super().update(name, done, total, note)
+        if done == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+
+def test_asked_to_leave_between_stages_it_leaves_and_loses_nothing(
+    footage: Dataset, trained: RunFolder, tmp_path: Path
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Interrupted, match="SIGTERM while no step was under way: nothing is lost"):
+        pipeline.train(tmp_path / "run", footage.path, tiny_config(), AskedWhileTokenizing())
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert_same_run(pipeline.train(tmp_path / "run", None, None, Told()), trained)
 
 
 class DiesTokenizing(Told):

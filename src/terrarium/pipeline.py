@@ -36,7 +36,7 @@ from terrarium.run.lock import RunLock
 from terrarium.run.manifest import sha256_of_manifest
 from terrarium.train.adjustments import set_back
 from terrarium.train.distributed import ALONE, Ranks, joined
-from terrarium.train.interruption import Interruption
+from terrarium.train.interruption import Interruption, leaving_at_once
 from terrarium.train.loop import train_stage
 from terrarium.train.proof import is_proven, note_proof, prove_probe
 from terrarium.train.stages import (
@@ -78,7 +78,7 @@ def train(
         TerrariumError: anything else that keeps training from going on; what was saved stays.
     """
     patience = (config.ranks if config else RanksConfig()).timeout_seconds
-    with joined(patience) as ranks, ExitStack() as stack:
+    with leaving_at_once(), joined(patience) as ranks, ExitStack() as stack:
 
         def begin() -> str:
             stack.enter_context(RunLock(run_path))

@@ -237,6 +237,7 @@ def smoke_once(
         return
     refuse_occupied(run)
     run.mkdir(parents=True, exist_ok=True)
+    progress.say("smoke: a trial before a long run, of a minute or two; --no-smoke leaves it out")
     checks = try_it(data, config, run.parent, progress)
     failed = [check for check in checks if not check.passed]
     if failed:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the user asked
@@ -14,6 +16,21 @@ class Interrupted(Exception):  # noqa: N818 - not an error: the user asked
 def never() -> str:
     """Why training is to stop, where nobody can ask it to."""
     return ""
+
+
+@contextmanager
+def leaving_at_once() -> Iterator[None]:
+    """While open, SIGINT and SIGTERM raise `Interrupted`: between stages nothing waits to be saved."""
+    before = {number: signal.signal(number, _leave) for number in Interruption.SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave(number: int, _frame: FrameType | None) -> NoReturn:
+    raise Interrupted(f"{signal.Signals(number).name} while no step was under way: nothing is lost")
 
 
 class Interruption:
