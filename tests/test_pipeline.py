@@ -134,6 +134,24 @@ def test_a_checkpoint_that_failed_its_proof_is_refused_every_time(
     pipeline.train(copied.path, None, None, Told(), gates=False)
 
 
+def test_a_report_that_can_not_be_written_hides_no_error(
+    footage: Dataset, copied: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(_path: Path) -> None:
+        raise RunError("the report can't be written")
+
+    def no_row(_taken: int) -> None:
+        raise RunError("a row can't be added")
+
+    monkeypatch.setattr(pipeline, "write_report", no_room)
+    told = Told(no_row)
+    with pytest.raises(RunError, match="a row can't be added"):
+        pipeline.train(tmp_path / "run", footage.path, tiny_config(), told)
+    assert told.lines[-1] == "the report can't be written"
+    with pytest.raises(RunError, match="the report can't be written"):
+        pipeline.train(copied.path, None, None, Told())
+
+
 class AskedWhileTokenizing(Told):
     """Is asked to leave when three episodes are tokenized."""
 

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,7 +17,7 @@ from terrarium.data.dataset import Dataset
 from terrarium.data.tokens import TokenStore
 from terrarium.doctor.finding import Verdict
 from terrarium.doctor.report import write_report
-from terrarium.errors import CheckpointError
+from terrarium.errors import CheckpointError, RunError
 from terrarium.evaluate import evaluate, open_footage, read_scores
 from terrarium.healing import DoctorGate, shortfalls
 from terrarium.healing.decisions import Decision, What, undone, write_down
@@ -95,7 +96,7 @@ def train(
         device = ranks.device(choose_device(config.device))
         progress.say(f"run {run.path}\n{dataset.describe()}")
         if ranks.is_first:
-            stack.callback(_report, run.path)
+            stack.push(functools.partial(_report, run.path, progress))
         done = ranks.from_first(lambda: [name for name in STAGES if is_done(run.stage(name), proven=gates)])
         if len(done) < len(STAGES) and (words := how_it_goes_on(run, surroundings(str(device), ranks.count))):
             progress.say(words)
@@ -114,10 +115,24 @@ def train(
     return run
 
 
-def _report(run_path: Path) -> None:
-    """Write the report even if we are asked to stop meanwhile: launchers leave some time for that."""
-    with Interruption():
-        write_report(run_path)
+def _report(
+    run_path: Path,
+    progress: ConsoleProgress,
+    _kind: type[BaseException] | None,
+    error: BaseException | None,
+    _trace: TracebackType | None,
+) -> None:
+    """Write the report, also where we are asked to leave meanwhile: launchers give some time for that.
+
+    Where it can't be written, what ended training is still the error that is told.
+    """
+    try:
+        with Interruption():
+            write_report(run_path)
+    except RunError as unwritten:
+        if error is None:
+            raise
+        progress.say(unwritten.what)
 
 
 def is_done(folder: StageFolder, *, proven: bool) -> bool:

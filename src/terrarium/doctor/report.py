@@ -99,7 +99,7 @@ def write(diagnosis: Diagnosis, folder: Path, language: Language, document: Json
     except OSError as error:
         raise RunError(
             f"the report can't be written to {folder}: {disk.why(error)}",
-            "Free some space or choose another folder with --out",
+            "Free some space, or write it elsewhere: terrarium diagnose --out FOLDER",
         ) from error
     return folder / "report.html"
 

@@ -43,7 +43,11 @@ class Overhead:
         self.add("steps", time.monotonic() - self._began)
         for name, meter in self.meters.items():
             self.add(name, meter())
-        self.write()
+        try:
+            self.write()
+        except RunError:
+            if error is None:  # else a disk that is full is told already, by what it kept from being done
+                raise
 
     def add(self, name: str, seconds: float) -> None:
         """Add to one account."""

@@ -59,8 +59,8 @@ class Watchdog:
         self._over.set()
         self._thread.join()
         faulthandler.cancel_dump_traceback_later()
-        self._file.close()
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # a full disk is for others to tell
+            self._file.close()
             if not self._path.stat().st_size:
                 self._path.unlink()
 
