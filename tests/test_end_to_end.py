@@ -104,7 +104,7 @@ def run(footage: Dataset, folder: Path) -> RunFolder:
         _, rest = process.communicate(timeout=120)
     assert process.returncode == 0
     assert "SIGTERM at step" in rest
-    assert "Go on with: terrarium train --run killed" in rest
+    assert "Resume with: terrarium train --run killed" in rest
     terrarium(*command, folder=folder)
     return RunFolder.open(folder / "killed")
 

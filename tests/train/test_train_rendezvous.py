@@ -42,7 +42,7 @@ def test_what_the_dead_asked_is_answered_in_vain() -> None:
 
 
 def test_who_does_not_come_is_named() -> None:
-    with pytest.raises(DistStoreError, match=r"ranks \[1, 2\] did not come"):
+    with pytest.raises(DistStoreError, match=r"ranks \[1, 2\] did not arrive"):
         invite(HashStore(), 3, timedelta(seconds=0.1))
 
 

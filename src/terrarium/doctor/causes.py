@@ -1,8 +1,8 @@
-"""Which finding leads and which ones follow from it: one illness gives one leading finding.
+"""Which finding leads and which ones follow from it, so that one illness gives one leading finding.
 
-`EXPLAINED_BY` says, for each code, which other codes explain it, the most telling one first. A finding
-follows from another one only if that began no later, as far as onsets can be told, and was found with some
-confidence. Causes are followed to their root: what everything else hangs on is the lead.
+`EXPLAINED_BY` lists for each code the codes that explain it, the most telling first. A finding follows from
+another only if the other began no later, as far as onsets can be told, and was found with some confidence.
+Causes are followed to their root, which is the lead.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from terrarium.doctor.evidence import Evidence
 from terrarium.doctor.finding import Finding, Severity
 from terrarium.doctor.history import FloatArray
 
-SLACK = 0.06  # of a stage's length: onsets are estimates, and what is found from coarse columns begins late
+SLACK = 0.06  # of a stage's length: onsets are estimates, and those found in coarse columns are late
 LEAST_CONFIDENCE = 0.4
 TAKEN_AS_TOGETHER = 0.02  # of a stage's length
 
@@ -80,7 +80,7 @@ EXPLAINED_BY: dict[str, tuple[str, ...]] = {
 }
 SHOWN_DOWNSTREAM = "picture-"  # what a later stage draws is drawn through the tokenizer
 FELT_DOWNSTREAM = ("loss-not-finite", "loss-constant", "loss-not-learning", "upstream-unsound")
-"""What training on the results of an ill stage can come to; a rising loss is the later stage's own."""
+"""What training on the results of an ill stage can lead to; a rising loss is the later stage's own doing."""
 
 ILL_UPSTREAM = (*ILL_LOSSES, "codebook-collapsed", "actions-collapsed")
 ORDER_OF_FAMILIES = (
@@ -105,13 +105,13 @@ GRAVEST_FIRST = (Severity.CRITICAL, Severity.WATCH, Severity.INFO)
 
 
 def link(findings: Sequence[Finding], evidence: Evidence) -> tuple[Finding, ...]:
-    """Order findings by importance, and let each point at the one that it follows from.
+    """Order findings by importance, and point each at the one that it follows from.
 
     A finding is as severe as the worst of what follows from it.
 
     Args:
-        findings: in any order, none linked.
-        evidence: what they were made from: the lengths of stages, against which onsets are compared.
+        findings: in any order, not linked yet.
+        evidence: what they were made from; onsets are compared relative to the lengths of its stages.
 
     Returns:
         The findings, most important first; `caused_by` is the place of the direct cause in this list.
@@ -191,7 +191,7 @@ def _may_explain(cause: Finding, effect: Finding, lengths: dict[str, float]) -> 
 
 
 def _precedence(finding: Finding) -> int:
-    """Of two that began together: gradients that explode lead, then what the loss shows, then the rest."""
+    """Order of findings that began together: exploding gradients lead, then the loss, then the rest."""
     return -1 if finding.code == "gradient-exploding" else _family(finding)
 
 

@@ -1,7 +1,7 @@
-"""Whether a model's picture has collapsed, and how: always against the truth in the same picture.
+"""Whether a model's picture has collapsed, and how, always compared with the truth in the same picture.
 
-A dark scene, a title or a still game has little in it, and so has its truth: only what the model lost
-counts. Thresholds were chosen on one half of the seeds of `benchmarks/pictures.py`.
+A dark scene, a title or a still game shows little, and so does its truth: only what the model lost counts.
+Thresholds were chosen on one half of the seeds of `benchmarks/pictures.py`.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ class Collapse:
     """How one clip, or one whole picture, has collapsed.
 
     Attributes:
-        code: of the finding that says it.
+        code: code of the finding.
         measure: name of the decisive measure.
         number: its value.
-        threshold: that it passed, which depends on the truth.
+        threshold: the threshold it passed, which depends on the truth.
         rank: effective rank of the model's frames.
         truth_rank: effective rank of the truth.
-        grave: whether what is left is of no use; a smooth picture with structure is.
+        grave: whether what is left is useless; a smooth picture that keeps its structure is not.
         share: of the picture's clips that collapsed in any way, 0 to 1.
     """
 
@@ -44,7 +44,7 @@ class Collapse:
 
 
 def judge(picture: Picture) -> Collapse | None:
-    """How a picture has collapsed, if at least half of its clips have; one picture has one answer."""
+    """How a picture has collapsed, if at least half of its clips have; one answer per picture."""
     shown = [pair for pair in picture.pairs if _says_something(pair)]
     found = [collapse for collapse in map(judge_pair, shown) if collapse is not None]
     blurred = [collapse for collapse in found if collapse.code == "picture-blurred"]
@@ -67,7 +67,7 @@ def is_judged(picture: Picture) -> bool:
 
 
 def judge_pair(pair: Pair) -> Collapse | None:
-    """How one clip has collapsed: the first way that fits, the most particular ones first."""
+    """How one clip has collapsed: the first rule that fits, the most specific ones first."""
     for code, rule in RULES:
         for measure, number, threshold in rule(pair):
             grave = rule is not _smooth
@@ -107,7 +107,7 @@ def _moves(pair: Pair) -> bool:
 
 
 Decisive = Iterator[tuple[str, float, float]]
-"""The measure, its value and its threshold, where a rule holds; nothing where it doesn't."""
+"""The measure, its value and its threshold if a rule holds; nothing if it doesn't."""
 
 
 def _uniform(pair: Pair) -> Decisive:
@@ -154,7 +154,7 @@ def _noise(pair: Pair) -> Decisive:
 
 
 def _disorder(pair: Pair) -> Decisive:
-    """Pieces of the world, none in its place: more goes on than in the truth, and nothing of it is there."""
+    """Pieces of the world in the wrong places: more goes on than in the truth, but nothing matches it."""
     truth, model = pair.truth, pair.model
     least = 1.15 * truth.rank
     busier = model.rank >= least and model.fine >= 1.1 * truth.fine and model.blocky < 0.9
@@ -163,7 +163,7 @@ def _disorder(pair: Pair) -> Decisive:
 
 
 def _blurred(pair: Pair) -> Decisive:
-    """Beyond recognition; `_smooth` is what a picture can live with."""
+    """Blurred beyond recognition; `_smooth` is the harmless kind."""
     truth, model = pair.truth, pair.model
     most = max(0.15 * truth.rank, min(0.35 * truth.rank, 3.0))
     alike = pair.resembles > 0.85
@@ -185,7 +185,7 @@ def _frozen(pair: Pair) -> Decisive:
 
 
 def _has_edges(pair: Pair) -> bool:
-    """Whether there are sharp edges in what the model drew, as blur never has."""
+    """Whether the model drew sharp edges, which blur never has."""
     return pair.model.fine >= min(0.15 * pair.truth.fine, 0.015)
 
 

@@ -1,4 +1,4 @@
-"""`terrarium diagnose`: from what was typed to what is printed, written and returned."""
+"""`terrarium diagnose`: from its arguments to what is printed, written and returned."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from terrarium.run import disk
 
 @dataclass(frozen=True)
 class Consultation:
-    """One call of the verb.
+    """One call of `terrarium diagnose`.
 
     Attributes:
-        paths: what is examined.
+        paths: what to examine.
         out: the folder for the report; None for the run itself, if it is ours and can be written to.
         language: "en" or "zh"; the locale's if None.
-        as_json: whether `report.json` is printed and nothing else; then files are written only to `out`.
+        as_json: whether to print only `report.json`; files are then written only to `out`.
         stage: the stage that bare histories belong to.
         columns: our name of a column -> the name that it has in the files.
         config: a training configuration.
@@ -95,7 +95,7 @@ class Consultation:
             if not self.as_json:
                 console.print(language.say("terminal", "ended"), style="dim", markup=False)
         except KeyboardInterrupt:
-            pass  # the usual end; what was last said stands
+            pass  # the usual way to end it; the last verdict stands
         return verdict.exit_code
 
     def _diagnose(self) -> Diagnosis:
@@ -120,7 +120,7 @@ def parse_columns(pairs: Sequence[str]) -> dict[str, str]:
     """`loss=my/loss` as {"loss": "my/loss"}.
 
     Raises:
-        UsageError: a pair is no pair, or names a column twice.
+        UsageError: a pair has no `=`, or names a column twice.
     """
     columns: dict[str, str] = {}
     for pair in pairs:

@@ -1,4 +1,4 @@
-"""What was found about a run, as plain values: readers make it, detectors read it, pages show it."""
+"""What was found about a run, as plain values: readers make it, detectors use it, pages show it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from terrarium.doctor.ranks import Together
 
 
 class Kind(StrEnum):
-    """What was given: it decides what may be missed. From a bare history nobody expects checkpoints."""
+    """What was given, which decides what can be missing: nobody expects checkpoints from a bare history."""
 
     RUN = "run"  # a run folder of ours
     TREE = "tree"  # somebody's tree of results, or one stage of it
@@ -23,7 +23,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Missing:
-    """Something that could not be examined: absence is a result.
+    """Something that could not be examined; that is a result, too.
 
     Attributes:
         stage: the stage it belongs to ("play" for the finished world), or None for the whole run.
@@ -42,14 +42,14 @@ class Missing:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a training was told to do, as far as its configuration says; None where it does not.
+    """What a training was asked to do, as far as its configuration says; None where it does not.
 
     Attributes:
         source: the file that says it, or "" where there is none.
         steps: planned optimizer steps.
         learning_rate: at its peak.
         schedule: such as "constant", "cosine", "linear", "onecycle"; lower case.
-        schedule_steps: over which the schedule runs; `steps` where it is not said.
+        schedule_steps: how many steps the schedule spans; `steps` if it does not say.
         warmup_steps: of the learning rate.
         gradient_accumulation_steps: micro-batches per optimizer step.
         codes: size of the codebook that this stage quantises with, or (dynamics) predicts.
@@ -78,9 +78,9 @@ class Checkpoint:
     Attributes:
         step: in its name, else in its content, else -1.
         name: of its folder or file.
-        level: highest level that it passed (L0-L3), -1 where none.
-        judged_to: the level that it was held to.
-        whole: whether it passed them all: only then it is usable.
+        level: highest level that it passed (L0-L3), -1 if none.
+        judged_to: the level that it was judged up to.
+        whole: whether it passed all of them; only then is it usable.
         flaw: code of what is wrong, a key of `[flaw]` in the language files: "empty", "damaged",
             "not-finite", "all-zero", "wrong-step", "incomplete", "foreign", "hostile", "too-large",
             "unreadable"; "" where nothing is.
@@ -187,7 +187,7 @@ class Unmoved:
 
 @dataclass(frozen=True)
 class Refused:
-    """A state that training wanted to save, and that was put aside: it is no checkpoint.
+    """A state that training wanted to save and that was refused: it is not a checkpoint.
 
     Attributes:
         source: its folder, relative to what was examined.
@@ -262,7 +262,7 @@ class StageEvidence:
     """What one stage left behind; parts that are missing are empty or None.
 
     Attributes:
-        name: `video_tokenizer`, `latent_actions`, `dynamics`, or whatever a stranger calls it.
+        name: `video_tokenizer`, `latent_actions`, `dynamics`, or a stranger's own name.
         kind: what it was found in.
         source: the history's file, relative to what was examined; "" where there is none.
         config: its configuration as it stands in the file.

@@ -1,4 +1,4 @@
-"""From evidence to a diagnosis: every detector is asked, then causes are told from what follows from them."""
+"""From evidence to a diagnosis: ask every detector, then separate causes from their effects."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Diagnosis:
     """What the doctor concludes.
 
     Attributes:
-        evidence: what it was concluded from; its `missing` may have grown.
-        verdict: of the whole.
+        evidence: what it is based on; its `missing` may have grown.
+        verdict: on the whole run.
         stages: stage name -> verdict.
         findings: most important first.
         actions: codes of what to do next, in order, each once, with the place of the finding that asks.
@@ -64,7 +64,7 @@ def _ask(evidence: Evidence) -> Iterator[Finding | Missing]:
 
 
 def _with_fallback(finding: Finding, evidence: Evidence) -> Finding:
-    """A critical lead asks for a halt first, and names the checkpoint to keep where there is a whole one."""
+    """Make a critical lead ask for a halt first, and name the checkpoint to keep if one is whole."""
     if finding.severity is not Severity.CRITICAL or finding.caused_by is not None:
         return finding
     stage = evidence.stages.get(finding.stage or "")
@@ -126,7 +126,7 @@ ORDER_OF_ACTIONS = (
 
 
 def _goes_with_its_cause(finding: Finding, findings: tuple[Finding, ...]) -> bool:
-    """Whether curing its cause cures a finding too: a stage that was trained on an ill one stays as it is."""
+    """Whether curing its cause cures a finding too; a stage trained on an ill one must be retrained."""
     if finding.caused_by is None:
         return False
     cause = findings[finding.caused_by]

@@ -1,4 +1,4 @@
-"""What the doctor says: findings made of codes and numbers. Sentences live in `languages/` alone."""
+"""What the doctor says: findings, made of codes and numbers. All sentences are in `languages/`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Severity(StrEnum):
 
 
 class Verdict(StrEnum):
-    """The state of a stage or a run. `unknown` outranks `watch`: what nobody saw may be anything."""
+    """The state of a stage or a run. `unknown` outranks `watch`, because the unseen may be anything."""
 
     NORMAL = "normal"
     WATCH = "watch"
@@ -37,13 +37,13 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
 
 @dataclass(frozen=True)
 class Number:
-    """One number that a finding rests on.
+    """One number that a finding is based on.
 
     Attributes:
         file: where it was read or computed from, relative to what was examined.
         name: what it is, such as "loss, median of the last block".
         number: its value; not finite where that is the finding.
-        threshold: what it was held against, or None where it only illustrates.
+        threshold: what it was compared with, or None if it only illustrates.
         unit: of both, such as "nats", "step/s", "ratio"; "" for counts.
     """
 
@@ -64,10 +64,10 @@ class Finding:
         stage: the stage that it was found in, or None for the whole run.
         first_step: where it began: the onset, not the step at which it could first be told. None: no steps.
         last_step: where it ended, or the last step seen while it lasts.
-        evidence: the numbers that it rests on, the decisive one first.
+        evidence: the numbers that it is based on, the decisive one first.
         values: what its sentences mention, by name: numbers, or text that must be escaped when shown.
-        confidence: 0 to 1, that this is really so.
-        cause: code of what it comes from, where this run's own numbers support one; "" where none is known.
+        confidence: that this is really so, 0 to 1.
+        cause: code of its cause, if this run's own numbers support one; "" if none is known.
         actions: codes of what to do next, in order.
         caused_by: the finding that this one follows from, by its place in the list; filled in by `causes`.
     """

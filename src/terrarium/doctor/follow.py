@@ -1,4 +1,4 @@
-"""A run that is still alive, looked at again whenever its files change; only changes are worth a word."""
+"""A live run, examined again whenever its files change; only changes of the diagnosis are reported."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from terrarium.doctor.examine import Diagnosis
 from terrarium.doctor.report import REPORTS
 
 MOST_FILES = 100_000
-PATIENCE = 6  # looks at files that do not change, after which silence itself is examined
+PATIENCE = 6  # looks at unchanged files, after which the run is examined anyway
 Signature = frozenset[tuple[str, int, int]]
 
 
@@ -44,7 +44,7 @@ def _files(paths: Sequence[Path]) -> Iterator[str]:
 
 
 def state(diagnosis: Diagnosis) -> tuple[object, ...]:
-    """What makes a change worth a word: the verdicts, and which findings lead and how gravely."""
+    """What is reported when it changes: the verdicts, and the leading findings with their severity."""
     leads = {
         (finding.stage, finding.code, finding.severity)
         for finding in diagnosis.findings
@@ -62,8 +62,9 @@ def follow(
 ) -> Iterator[Diagnosis]:
     """The diagnosis of a live run: at the beginning, then whenever verdicts or leading findings change.
 
-    The run is examined anew when its files change, and now and then when they do not: it may have ended, or
-    stall. When no process writes it any more, this ends; where that can't be told, it does not end.
+    The run is examined again when its files change, and now and then when they do not, since it may have
+    ended or stalled. This ends when no process writes the run any more; if that can't be told, it does not
+    end.
 
     Args:
         paths: whose files are watched, by size and time.

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 FloatArray: TypeAlias = NDArray[np.float64]
 BoolArray: TypeAlias = NDArray[np.bool_]
 
-STRAY_ROWS = 3  # fewer rows than this that step back and are then left behind are no restart
-MOST_DESCENTS = 10_000  # more of them are no restarts: the rows are simply not in order
+STRAY_ROWS = 3  # fewer rows than this that step back are strays, not a restart
+MOST_DESCENTS = 10_000  # more than this are not restarts: the rows are simply not in order
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Restart:
         row: the first row after it, an index into the raw rows.
         step: of that row.
         last_step: the highest step before it.
-        known_by: "step" where the steps went back, "runtime" where only the clock did.
+        known_by: "step" if the steps went back, "runtime" if only the clock did.
     """
 
     row: int
@@ -82,7 +82,7 @@ class History:
         return self.steps[there], values[there]
 
     def kept(self) -> History:
-        """The rows that still count, by rising step: where steps were taken twice, the later ones."""
+        """The rows that still count, by rising step: of a step that was taken twice, the later row."""
         keep = self._kept_rows
         if keep.size == self.rows and np.array_equal(keep, np.arange(self.rows)):
             return self

@@ -1,4 +1,4 @@
-"""JSON that somebody else wrote: damaged, huge, nested or not finite, it never stops a report."""
+"""JSON that somebody else wrote: whether damaged, huge, nested or not finite, it never stops a report."""
 
 from __future__ import annotations
 

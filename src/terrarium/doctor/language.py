@@ -1,4 +1,4 @@
-"""Sentences in the reader's language: all that the doctor says comes from `languages/<code>/*.toml`."""
+"""Sentences in the reader's language: everything the doctor says comes from `languages/<code>/*.toml`."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ class Language:
     """One language: looks sentences up by their path and fills in their values.
 
     A sentence names its values in braces, `{low}`; `{rows:row|rows}` adds the noun in the number that fits.
-    A list of sentences is one sentence in several variants: the first whose values are all there is said.
-    What a language lacks is said in English, and what English lacks as the last name of its path.
+    A list of sentences holds variants of one sentence: the first whose values are all known is used. A
+    sentence missing in a language is said in English; one missing in English too becomes the last name of its
+    path.
 
     Args:
         code: "en", "zh" or another folder of `languages/`.

@@ -1,4 +1,4 @@
-"""The figures of one stage, from its history and its configuration: plain facts, no judgement."""
+"""The figures of one stage, from its history and configuration: plain facts, no judgement."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def stage_numbers(stage: StageEvidence) -> JsonObject:
     """The figures of one stage.
 
     Returns:
-        name -> number, list or object; a figure that can't be made is left out or None. Losses have the unit
-        that the stage logs; speeds are in steps and frames per second, times in seconds or (`*_hours`) hours.
-        Rows that a restart took back count as rows, and for nothing else.
+        name -> number, list or object; a figure that can't be computed is left out or None. Losses have the
+        unit that the stage logs; speeds are in steps and frames per second, times in seconds or (`*_hours`)
+        hours. Rows that a restart took back are counted as rows, but not used otherwise.
     """
     numbers: JsonObject = {
         "planned_steps": stage.plan.steps,
@@ -109,7 +109,8 @@ def _spread(values: FloatArray) -> dict[str, float]:
 def loss_windows(steps: FloatArray, loss: FloatArray) -> list[dict[str, Any]]:
     """Mean and median loss by windows of a round number of steps, at most eight.
 
-    A last window under half its width joins the one before: a handful of rows must not look like a trend.
+    A last window of less than half the width is merged with the one before, so that a few rows don't look
+    like a trend.
 
     Args:
         steps: step of each row [rows].
@@ -167,9 +168,9 @@ def _remaining(last_step: int, planned: int | None) -> int | None:
 
 
 def speed(steps: FloatArray, runtime: FloatArray) -> float | None:
-    """Steps per second of the rows [rows], or None where the clock did not move forward.
+    """Steps per second of the rows [rows], or None if the clock never moved forward.
 
-    A clock that a restart set back counts from there anew; the way back costs nothing.
+    Where a restart set the clock back, counting starts again.
     """
     seconds = _forward(runtime)
     taken = float(np.diff(steps)[np.diff(runtime) > 0].sum())

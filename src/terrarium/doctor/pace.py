@@ -1,4 +1,4 @@
-"""How fast a stage trains: the time between its rows, without the times in which nobody trained."""
+"""How fast a stage trains: the time between its rows, leaving out times in which nothing trained."""
 
 from __future__ import annotations
 

@@ -41,8 +41,8 @@ class Shown:
 def show(picture: Picture) -> Shown:
     """Read one picture and encode it anew, cut to its first rows and bounded in size.
 
-    Encoding it anew leaves behind whatever else the file held. A file that is no PNG, too large or damaged
-    gives an empty picture with the reason.
+    Encoding it again drops whatever else the file held. A file that is not a PNG, too large or damaged gives
+    an empty picture with the reason.
     """
     try:
         with open_picture(picture.path) as image:

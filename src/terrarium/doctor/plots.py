@@ -18,7 +18,7 @@ MOST_BLOCKS, FEWEST_BLOCKS, ROWS_PER_BLOCK = 120, 30, 20
 RAW_BINS = 400
 LOG_FROM_RATIO = 8.0
 MOST_MARKS = 5
-FREAK_RATIO = 4.0  # a linear axis ends at this many times what is usual: one freak must not flatten the rest
+FREAK_RATIO = 4.0  # a linear axis ends at this many times the usual: one outlier must not flatten the rest
 
 
 @dataclass(frozen=True)

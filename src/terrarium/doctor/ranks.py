@@ -1,4 +1,4 @@
-"""What processes that trained together said after each step, and what it comes to for each of them."""
+"""What processes that trained together reported after each step, and what follows for each of them."""
 
 from __future__ import annotations
 

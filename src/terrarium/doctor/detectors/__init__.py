@@ -1,8 +1,8 @@
 """The detectors: one function for one code, and its docstring is the page that `--explain` prints.
 
-A function is called `loss_diverging`, its code is `loss-diverging`. It yields findings, or nothing: it
-never says that all is well, never raises for what a history holds, and decides nothing about causes; which
-finding leads and which ones follow from it is decided once, in `terrarium.doctor.causes`.
+A function called `loss_diverging` has the code `loss-diverging`. It yields findings, or nothing: it never
+says that all is well, never raises because of what a history holds, and decides nothing about causes. Which
+finding leads and which ones follow from it is decided in one place, `terrarium.doctor.causes`.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ def smooth(values_K: FloatArray, width: int = 3) -> FloatArray:
 
 
 def baseline(values_N: FloatArray, size: int) -> FloatArray:
-    """A curve [N] through the medians of blocks, each smoothed with its neighbours: what noise rides on."""
+    """A smooth curve [N] through the medians of blocks; the rest is noise."""
     blocks = block_medians(values_N, size)
     centres = blocks.starts + np.diff(blocks.starts, append=values_N.size) / 2
     return np.asarray(np.interp(np.arange(values_N.size) + 0.5, centres, smooth(blocks.medians)))

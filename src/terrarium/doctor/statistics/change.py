@@ -78,9 +78,10 @@ def find_change(values_K: FloatArray, margin: int = 1) -> Change | None:
 
 
 def turning_point(values_K: FloatArray, begin: int = 0) -> int:
-    """Where a rise that ends a series began: a line through the last places at a tenth and at 40 % of it.
+    """Where a rise at the end of a series began: a line through the last places at 10 % and 40 % of its
+    height.
 
-    Of a rounded valley that is late; then half-way between it and the lowest place.
+    In a rounded valley that is too late; then half-way between it and the lowest place.
 
     Args:
         values_K: values that rise in the end.
@@ -134,7 +135,7 @@ def _after(since_TK: FloatArray, on_TK: NDArray[np.bool_], left_T1: FloatArray, 
 def _fit(bases_TKB: FloatArray, values_K: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Residuals [T, K] of least squares at all places at once, and the first weight [T] of each.
 
-    A breath of ridge serves places that leave a part without values.
+    A little ridge handles places that leave a part without values.
     """
     turned_TBK = bases_TKB.transpose(0, 2, 1)
     grams_TBB = turned_TBK @ bases_TKB + 1e-9 * np.eye(bases_TKB.shape[-1])
