@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from patients import zelda
 from terrarium.doctor import schema
+from terrarium.doctor.examine import Diagnosis
 from terrarium.doctor.language import LANGUAGES, Language
 from terrarium.doctor.report import FORMAT, describe, diagnose
 
@@ -25,16 +26,30 @@ PARTS = [
 ]
 
 
-def document(*paths: Path, language: str = "en") -> dict[str, Any]:
-    described = describe(diagnose(paths), Language.choose(language))
+def document(path: Path) -> dict[str, Any]:
+    return in_words(diagnose([path]))
+
+
+def in_words(diagnosis: Diagnosis, language: str = "en") -> dict[str, Any]:
+    described = describe(diagnosis, Language.choose(language))
     loaded: dict[str, Any] = json.loads(json.dumps(described, allow_nan=False))
     return loaded
 
 
+@pytest.fixture(scope="module")
+def diagnoses(tmp_path_factory: pytest.TempPathFactory) -> list[Diagnosis]:
+    """Of a whole run of ours, and of a stranger's tree."""
+    folder = tmp_path_factory.mktemp("runs")
+    paths = make_run(folder / "run"), zelda.build(folder / "zelda", with_pictures=False, copies=("csv",))
+    return [diagnose([path]) for path in paths]
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_a_whole_run_and_a_stranger_s_tree_are_as_the_schema_says(tmp_path: Path, language: str) -> None:
-    for path in (make_run(tmp_path / "run"), zelda.build(tmp_path / "zelda", copies=("csv",))):
-        schema.Report.model_validate_json(json.dumps(document(path, language=language)))
+def test_a_whole_run_and_a_stranger_s_tree_are_as_the_schema_says(
+    diagnoses: list[Diagnosis], language: str
+) -> None:
+    for diagnosis in diagnoses:
+        schema.Report.model_validate_json(json.dumps(in_words(diagnosis, language)))
 
 
 def test_an_empty_folder_and_a_history_that_is_no_number_too(tmp_path: Path) -> None:
@@ -54,7 +69,7 @@ def test_what_is_not_documented_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_schema_file_is_made_of_the_types() -> None:
-    """Write it anew with: python -m terrarium.doctor.schema > docs/report.schema.json"""
+    """Write it again with: python -m terrarium.doctor.schema > docs/report.schema.json"""
     stored = json.loads((DOCS / "report.schema.json").read_text("utf-8"))
     assert stored == schema.Report.model_json_schema()
 

@@ -79,7 +79,10 @@ def test_a_loader_that_hangs_is_told_and_the_stacks_are_written(footage: Dataset
     assert len(timeless(folder)) == 12
 
 
-def test_a_hanging_loader_does_not_keep_training_from_leaving(footage: Dataset, tmp_path: Path) -> None:
+def test_a_hanging_loader_does_not_keep_training_from_leaving(
+    footage: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("terrarium.data.loader.LEAVE_SECONDS", 0.5)
     folder, config = make_folder(tmp_path / "run", "video_tokenizer"), tiny_config(*SETTINGS)
     straight = make_folder(tmp_path / "straight", "video_tokenizer")
     train_stage(make_stage(folder.name, footage, tmp_path, config), straight, config, Told())
