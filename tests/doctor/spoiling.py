@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
+
+from terrarium.doctor.readers.config_files import read_config
+
+MOST_SECONDS = 20.0
+"""Of one example, on a busy machine; a quiet one takes some milliseconds."""
 
 STARTS = ("os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "subprocess.Popen")
 LOADS = ("pickle.find_class", "ctypes.dlopen", "socket.connect", "shutil.rmtree", "os.remove")
@@ -88,3 +95,18 @@ def spoiled(draw: st.DrawFn, content: bytes) -> bytes:
             case "noise":
                 data[at : at + size] = draw(st.binary(min_size=size, max_size=size))
     return bytes(data)
+
+
+def examined(path: Path, content: bytes, look: Callable[[Path], object], what: Path) -> None:
+    """Write content to a path and look at what lies there: quickly, and without running anything of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    begun = time.monotonic()
+    with nothing_is_run():
+        look(what)
+    assert time.monotonic() - begun < MOST_SECONDS
+
+
+def config_or_refusal(path: Path) -> None:
+    with suppress(ValueError):
+        read_config(path)

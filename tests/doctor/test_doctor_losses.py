@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from loss_laws import HEALTHY, SICK, Made, ar1
+from healthy_losses import HEALTHY
+from loss_laws import Made, ar1
+from sick_losses import SICK
 
 from patients.trial import ask, unsaid, until
 from terrarium.doctor.detectors import STAGE_DETECTORS, code_of

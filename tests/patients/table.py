@@ -7,8 +7,9 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
-import loss_laws
+import healthy_losses
 import numpy as np
+import sick_losses
 from PIL import Image
 
 from patients import codes, gradients, memory, pace, painters, ranks, rates, scenes
@@ -54,7 +55,7 @@ def sick(code: str, seed: int) -> Iterator[Evidence]:
     """Runs of which a code must be said."""
     for maker in SICK.get(code, {}).values():
         yield alone(maker(np.random.default_rng(seed)).stage)
-    for law in loss_laws.SICK.values():
+    for law in sick_losses.SICK.values():
         made = law(seed)
         if code in made.codes[:1]:
             yield alone(made.stage)
@@ -102,7 +103,7 @@ def healthy(code: str, seed: int) -> Iterator[Evidence]:
     if code in SICK:
         yield from (alone(maker(np.random.default_rng(seed)).stage) for maker in HEALTHY.values())
     if code.startswith(("loss-", "overfitting")):
-        yield from (alone(law(seed).stage) for law in loss_laws.HEALTHY.values())
+        yield from (alone(law(seed).stage) for law in healthy_losses.HEALTHY.values())
     if code in FLAWS:
         yield alone(saved(("", "", "")))
     if code in painters.ILL:
