@@ -11,6 +11,7 @@ from terrarium import pipeline
 from terrarium.config import from_tree
 from terrarium.data.dataset import Dataset
 from terrarium.errors import DataError, RunError
+from terrarium.evaluate import open_footage
 from terrarium.run.folder import RunFolder
 from tiny_training import Crash, Told, crash_after
 from tiny_world import store_footage, tiny_config
@@ -46,12 +47,25 @@ def test_a_run_is_resumed_on_its_own_footage(copied: RunFolder, tmp_path: Path) 
         pipeline.train(copied.path, other.path, None, Told())
 
 
+def test_footage_that_moved_is_found_again_for_good(
+    copied: RunFolder, footage: Dataset, tmp_path: Path
+) -> None:
+    here = Path(shutil.copytree(footage.path, tmp_path / "here"))
+    pipeline.train(copied.path, here, None, Told())
+    there = here.rename(tmp_path / "there")
+    with pytest.raises(DataError, match="is no longer in"):
+        open_footage(RunFolder.open(copied.path))
+    run = pipeline.train(copied.path, there, None, Told())
+    assert open_footage(run).path == run.data == there
+    assert run.facts == {**copied.facts, "data": str(there)}
+
+
 def test_footage_that_was_exchanged_behind_a_run_is_noticed(footage: Dataset, tmp_path: Path) -> None:
     data = Path(shutil.copytree(footage.path, tmp_path / "data"))
     with pytest.raises(Crash):
         pipeline.train(tmp_path / "run", data, tiny_config(), crash_after(1))
     shutil.rmtree(data)
-    with pytest.raises(DataError, match="doesn't exist"):
+    with pytest.raises(DataError, match=r"is no longer in .*data\. .*--data FOLDER"):
         pipeline.train(tmp_path / "run", None, None, Told())
     store_footage(data, (32, 32), frames=21)
     with pytest.raises(RunError, match="was trained on footage with fingerprint"):

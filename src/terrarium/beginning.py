@@ -13,7 +13,7 @@ from terrarium.data.dataset import Dataset
 from terrarium.errors import DataError, RunError
 from terrarium.models.device import choose_device
 from terrarium.models.tokenizer import STRIDE
-from terrarium.run.folder import RunFolder
+from terrarium.run.folder import RunFolder, write_json
 from terrarium.train.stages import refuse_short_footage
 from terrarium.train.surroundings import commit
 
@@ -31,9 +31,7 @@ def open_or_begin(run_path: Path, data: Path | None, config: Config | None) -> R
         run = RunFolder.open(run_path)
         if config is not None:
             _refuse_other_config(run, config)
-        if data is not None and Dataset.open(data).fingerprint != run.facts.get("data_fingerprint"):
-            raise RunError(f"{run.path} was started on other footage than {data}", "Choose another --run.")
-        return run
+        return run if data is None else _with_footage_at(run, data)
     if data is None or config is None:
         raise RunError(f"{run_path} is not a run yet", "Give --data and --preset to begin one.")
     return RunFolder.create(run_path, facts=_facts(Dataset.open(data), config))
@@ -70,6 +68,16 @@ def _facts(dataset: Dataset, config: Config) -> dict[str, object]:
             **{name: version(name) for name in ("terrarium", "torch", "numpy", "safetensors")},
         },
     }
+
+
+def _with_footage_at(run: RunFolder, data: Path) -> RunFolder:
+    """The run, which remembers where its footage is now; other footage is refused."""
+    dataset = Dataset.open(data)
+    if dataset.fingerprint != run.facts.get("data_fingerprint"):
+        raise RunError(f"{run.path} was started on other footage than {data}", "Choose another --run.")
+    if str(dataset.path.resolve()) != run.facts.get("data"):
+        write_json(run.path / "run.json", {**run.facts, "data": str(dataset.path.resolve())})
+    return RunFolder.open(run.path)
 
 
 def _refuse_other_config(run: RunFolder, config: Config) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from terrarium.data.dataset import Dataset
-from terrarium.errors import RunError
+from terrarium.errors import DataError, RunError
 from terrarium.evaluate.actions import score_actions
 from terrarium.evaluate.controllability import score_controllability
 from terrarium.evaluate.reconstruction import score_tokenizer
@@ -85,8 +85,14 @@ def open_footage(run: RunFolder) -> Dataset:
         RunError: it is not what the run was started on.
         DataError: it is missing or damaged.
     """
-    moved = run.path / "footage"
-    dataset = Dataset.open(moved if moved.is_dir() and not run.data.exists() else run.data)
+    inside = run.path / "footage"
+    path = inside if inside.is_dir() and not run.data.exists() else run.data
+    if not path.exists():
+        raise DataError(
+            f"the footage of {run.path} is no longer in {path}",
+            f"Put it back, or say where it is now: terrarium train --run {run.path} --data FOLDER",
+        )
+    dataset = Dataset.open(path)
     expected = run.facts.get("data_fingerprint")
     if dataset.fingerprint != expected or (dataset.height, dataset.width) != frame_size(run):
         raise RunError(
