@@ -133,6 +133,25 @@ def test_a_damaged_checkpoint_is_passed_over_by_name(
     assert [row["step"] for row in discarded(folder)] == [3, 4, 5]
 
 
+def test_where_every_checkpoint_is_damaged_none_is_written_over(
+    footage: Dataset, straight: dict[str, StageFolder], tmp_path: Path
+) -> None:
+    folder = make_folder(tmp_path / "run", "video_tokenizer")
+    train(folder, footage)
+    checkpoints = list_checkpoints(folder)
+    for path in checkpoints:
+        (path / "optimizer.safetensors").unlink()
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match=r"none .* is whole \(.*_6: optimizer.*move them away"):
+            train(folder, footage)
+    assert len(timeless(folder)) == 6, "nothing was taken back"
+    assert not discarded(folder)
+    for path in checkpoints:
+        path.rename(tmp_path / path.name)
+    train(folder, footage)
+    assert_same(folder, straight["video_tokenizer"])
+
+
 def test_a_history_that_lost_rows_is_not_glued_over(footage: Dataset, tmp_path: Path) -> None:
     folder = make_folder(tmp_path / "run", "video_tokenizer")
     train(folder, footage)

@@ -191,6 +191,13 @@ class Records:
         newest, passed_over = recover(self._folder)
         for judgement in passed_over:
             self._progress.say(f"passed over {judgement.path.name}: {judgement.reason}")
+        ours = [each for each in passed_over if each.run_id == self._folder.run_id]
+        if newest is None and ours:  # to begin anew would write over what may be mended
+            reasons = "; ".join(f"{each.path.name}: {each.reason}" for each in ours[:3])
+            raise CheckpointError(
+                f"none of the checkpoints in {self._folder.checkpoints_path} is whole ({reasons})",
+                "Restore one, or move them away: the stage then begins anew",
+            )
         return checkpoint_step(newest) if newest else 0
 
     def _take_back(self, history: History, step: int) -> None:
