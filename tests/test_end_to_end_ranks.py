@@ -35,6 +35,17 @@ def ranks_of(launcher: int) -> dict[str, int]:
     return found
 
 
+def assert_replayed_only_by_as_many(run: Path, environment: dict[str, str]) -> None:
+    """L5 holds in two processes, bit for bit; one can't tell."""
+    verify = ["terrarium", "verify", str(run / "dynamics"), "--level", "5"]
+    for launcher, code in (([*LAUNCHER, "-m", "--"], 0), ([sys.executable, "-m"], 12)):
+        ended = subprocess.run(
+            [*launcher, *verify], env=environment, capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == code, ended.stderr
+    assert "verify with torchrun --nproc-per-node 2" in ended.stdout
+
+
 def test_a_killed_rank_comes_back_and_the_job_ends(footage: Dataset, tmp_path: Path) -> None:
     run, log = tmp_path / "run", tmp_path / "said"
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -53,5 +64,6 @@ def test_a_killed_rank_comes_back_and_the_job_ends(footage: Dataset, tmp_path: P
     for name in STAGES:
         assert [row["step"] for row in timeless(folder.stage(name))] == list(range(12)), "no row twice"
     assert all(judgement.whole for judgement in judge_path(run, 3))
+    assert_replayed_only_by_as_many(run, environment)
     report = json.loads((run / "report.json").read_text())
     assert set(report["stages"]) == set(STAGES)

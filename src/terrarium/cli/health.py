@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from terrarium import launched
 from terrarium.cli.group import FOLDER, LONGEST_LINE, main
 
 if TYPE_CHECKING:
@@ -26,13 +27,18 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "as_json", is_flag=True, help="For a program.")
 def verify(path: Path, level: int, as_json: bool) -> None:
-    """Judge a checkpoint, or every one of a run. Exits 0 if whole, 11 if not, 12 if it could not be told."""
+    """Judge a checkpoint, or every one of a run. Exits 0 if whole, 11 if not, 12 if it could not be told.
+
+    What several processes trained is replayed (level 5) by as many, started by torchrun as for `train`.
+    """
     from terrarium.run.survey import judge_path
 
     judgements = judge_path(path, min(level, 3))
     verdicts = [_verdict(each) for each in judgements]
     if level > 3 and all(each.whole for each in judgements):
         verdicts += _proofs(path, level)
+    if launched.rank() > 0:
+        return  # the first process tells
     if as_json:
         click.echo(json.dumps(verdicts))
     else:
@@ -58,14 +64,16 @@ def _verdict(judgement: Judgement) -> dict[str, Any]:
 
 
 def _proofs(path: Path, level: int) -> list[dict[str, Any]]:
+    from terrarium.config import RanksConfig
     from terrarium.errors import TerrariumError
     from terrarium.progress import ConsoleProgress
     from terrarium.proving import prove
+    from terrarium.train.distributed import joined
 
     why = "it stands in no run to be used in"
     try:
-        with ConsoleProgress() as progress:
-            proofs = prove(path, level, progress)
+        with joined(RanksConfig().timeout_seconds) as ranks, ConsoleProgress() as progress:
+            proofs = prove(path, level, progress, ranks)
     except TerrariumError as error:  # no footage, no memory: that says nothing of the checkpoint
         proofs, why = [], str(error)
     if not proofs:

@@ -26,6 +26,8 @@ SHARDED_BLOCKS = (ConditionedConv, ConvBlock, SpaceBlock, TimeAttention)  # each
 
 def sharded(model: nn.Module) -> nn.Module:
     """A copy of a model whose parameters are in shards, one in each process (FSDP2, ZeRO stage 3)."""
+    # attention over time gives a view of its keys and values, and nothing writes into it
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     model = copy.deepcopy(model)
     mesh = mesh_of(model)
     for block in model.modules():

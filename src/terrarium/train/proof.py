@@ -22,12 +22,13 @@ from terrarium.run.rows import Row
 from terrarium.run.survey import list_checkpoints
 from terrarium.run.verify import judge
 from terrarium.train.adjustments import Adjustments
-from terrarium.train.exchange import NAME as RANKS
+from terrarium.train.distributed import ALONE, Ranks
+from terrarium.train.exchange import processes_of
 from terrarium.train.interruption import Interrupted, never
 from terrarium.train.probe import probe_loss
 from terrarium.train.stages import Stage
 from terrarium.train.state import TrainState
-from terrarium.train.step import train_step
+from terrarium.train.step import Adjusted, train_step
 
 NAME = "proof.json"
 # of the loss: other hardware and other releases round differently; damage shows in the first digits
@@ -84,8 +85,14 @@ def is_proven(folder: StageFolder, path: Path) -> bool:
     return same and known.get("holds") is not False
 
 
-def prove_replay(stage: Stage, folder: StageFolder, config: Config) -> Proof | None:
+def prove_replay(stage: Stage, folder: StageFolder, config: Config, ranks: Ranks = ALONE) -> Proof | None:
     """L5: training on from the checkpoint before it must reproduce the newest one bit for bit.
+
+    Args:
+        stage: the stage, before its first step.
+        folder: the stage's folder.
+        config: the run's configuration.
+        ranks: the processes that take the steps together; all call this, and the first one's proof counts.
 
     Returns:
         None if the stage has fewer than two whole checkpoints.
@@ -95,7 +102,7 @@ def prove_replay(stage: Stage, folder: StageFolder, config: Config) -> Proof | N
     if not pairs:
         return None
     earlier, later = pairs[-1]
-    state = replay(stage, folder, config, earlier, checkpoint_step(later))
+    state = replay(stage, folder, config, earlier, checkpoint_step(later), ranks=ranks)
     stored = {name: safetensors.torch.load(blob) for name, blob in read_files(later).items()}
     differing = [
         f"{file}: {name}"
@@ -106,9 +113,10 @@ def prove_replay(stage: Stage, folder: StageFolder, config: Config) -> Proof | N
     steps = checkpoint_step(later) - checkpoint_step(earlier)
     if not differing:
         return Proof(later, 5, True, f"{steps} steps from {earlier.name} give it, bit for bit")
-    if (folder.path / RANKS).exists():
-        why = f"several processes took the {steps} steps from {earlier.name}: one alone rounds otherwise"
-        return Proof(later, 5, None, why)
+    if (count := processes_of(folder, checkpoint_step(later))) != ranks.count:
+        how = f"with torchrun --nproc-per-node {count}" if count > 1 else "without torchrun"
+        why = f"the {steps} steps from {earlier.name} were taken by another number of processes, which round"
+        return Proof(later, 5, None, f"{why} differently: verify {how}")
     rest = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
     return Proof(later, 5, False, f"{steps} steps from {earlier.name} give another {differing[0]}{rest}")
 
@@ -121,6 +129,7 @@ def replay(
     stop: int,
     adjustments: Adjustments | None = None,
     asked: Callable[[], str] = never,
+    ranks: Ranks = ALONE,
 ) -> TrainState:
     """Take the steps from a checkpoint to `stop` once more, on a copy; nothing is written.
 
@@ -132,13 +141,14 @@ def replay(
         stop: the step to end at.
         adjustments: those to apply; by default those of the folder.
         asked: why to stop before the end, "" to go on.
+        ranks: the processes that take the steps together.
 
     Raises:
         TrainingError: a step is not finite.
         Interrupted: it was asked to leave.
     """
     in_force = Adjustments.read(folder) if adjustments is None else adjustments
-    state = _load(stage, folder, start)
+    state = _load(stage, folder, start, ranks, config.ranks.strategy)
     take_steps(state, stage, config, stop, in_force, asked=asked)
     return state
 
@@ -158,17 +168,20 @@ def take_steps(
         TrainingError: a step is not finite; it was not taken.
         Interrupted: it was asked to leave.
     """
+    batches = Adjusted(stage, adjustments, state.ranks)
     while state.step < stop:
         if why := asked():
             raise Interrupted(f"{why} while steps of {stage.name} were taken again: nothing was decided")
-        batch = stage.batches.batch(adjustments.batch_of(state.step))
-        row = train_step(state, stage, stage.to_inputs(batch), config, adjustments)
+        inputs = stage.to_inputs(batches.batch(state.step))
+        row = train_step(state, stage, inputs, config, adjustments)
         if rows is not None:
             rows.append(row)
 
 
-def _load(stage: Stage, folder: StageFolder, path: Path | None) -> TrainState:
-    state = TrainState.begin(copy.deepcopy(stage.model), stage.config)
+def _load(
+    stage: Stage, folder: StageFolder, path: Path | None, ranks: Ranks = ALONE, strategy: str = "ddp"
+) -> TrainState:
+    state = TrainState.begin(copy.deepcopy(stage.model), stage.config, ranks, strategy)
     if path is not None:
         state.load(folder, checkpoint_step(path))
     return state
