@@ -152,6 +152,24 @@ def test_a_report_that_can_not_be_written_hides_no_error(
         pipeline.train(copied.path, None, None, Told())
 
 
+def test_who_asks_twice_does_not_wait_for_a_report(
+    footage: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports = list[Path]()
+    monkeypatch.setattr(pipeline, "write_report", reports.append)
+
+    def ask_twice(_taken: int) -> None:
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.train(tmp_path / "run", footage.path, tiny_config(), Told(ask_twice))
+    assert reports == []
+    with pytest.raises(Interrupted):
+        pipeline.train(tmp_path / "run", None, None, terminate_after(1))
+    assert reports == [tmp_path / "run"]
+
+
 class AskedWhileTokenizing(Told):
     """Is asked to leave when three episodes are tokenized."""
 

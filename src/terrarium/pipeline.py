@@ -125,7 +125,10 @@ def _report(
     """Write the report, also where we are asked to leave meanwhile: launchers give some time for that.
 
     Where it can't be written, what ended training is still the error that is told.
+    Who asked twice does not wait for it.
     """
+    if isinstance(error, KeyboardInterrupt):
+        return
     try:
         with Interruption():
             write_report(run_path)
