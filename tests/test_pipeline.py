@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import signal
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from terrarium.models.build import load_tokenizer, stage_is_trained, trained_che
 from terrarium.models.world import World
 from terrarium.run.folder import STAGES, RunFolder, StageFolder, read_json, write_json
 from terrarium.run.survey import judge_path
+from terrarium.train.distributed import ALONE, Ranks
 from terrarium.train.interruption import Interrupted
 from terrarium.train.proof import Proof, prove_probe
 from terrarium.train.stages import Stage
@@ -286,3 +288,21 @@ def test_scores_and_labels_go_with_the_run(copied: RunFolder, monkeypatch: pytes
 def test_the_history_of_a_stage_is_that_of_its_rows(trained: RunFolder) -> None:
     for name in STAGES:
         assert [row["step"] for row in timeless(trained.stage(name))] == list(range(6))
+
+
+def test_how_long_processes_wait_for_each_other_is_what_the_run_was_begun_with(
+    copied: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    def noted(seconds: float) -> AbstractContextManager[Ranks]:
+        asked.append(seconds)
+        return nullcontext(ALONE)
+
+    monkeypatch.setattr(pipeline, "joined", noted)
+    facts = facts_of(copied.path / "run.json")
+    facts["config"] = tiny_config("ranks.timeout_seconds=7").model_dump(mode="json")
+    write_json(copied.path / "run.json", facts)
+    pipeline.train(copied.path, None, None, Told())
+    pipeline.train(copied.path, None, tiny_config("ranks.timeout_seconds=9"), Told())
+    assert asked == [7, 9]

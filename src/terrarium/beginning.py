@@ -81,11 +81,16 @@ def _with_footage_at(run: RunFolder, data: Path) -> RunFolder:
 
 
 def _refuse_other_config(run: RunFolder, config: Config) -> None:
-    """A run resumes only with the configuration that it began with; the error shows what differs."""
+    """A run resumes only with the configuration that it began with; the error shows what differs.
+
+    `ranks` may differ: how processes share the work does not change the result.
+    """
     had = flat(from_tree(run.facts.get("config"), str(run.path / "run.json")).model_dump(mode="json"))
     asked = flat(config.model_dump(mode="json"))
     changed = [
-        f"{key} was {had.get(key)!r}, now {asked.get(key)!r}" for key in asked if asked[key] != had.get(key)
+        f"{key} was {had.get(key)!r}, now {asked.get(key)!r}"
+        for key in asked
+        if asked[key] != had.get(key) and not key.startswith("ranks.")
     ]
     if changed:
         more = [f"and {len(changed) - MOST_CHANGES} more"] if len(changed) > MOST_CHANGES else []

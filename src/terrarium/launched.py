@@ -25,6 +25,11 @@ def count() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def by_torchrun() -> bool:
+    """Whether it was torchrun that started us, as one of several."""
+    return count() > 1 and "TORCHELASTIC_RUN_ID" in os.environ
+
+
 def alone() -> dict[str, str]:
     """The environment without the launcher's variables, for a process that we start alone."""
     return {

@@ -62,6 +62,7 @@ def train(
     *,
     gates: bool = True,
     heal: bool = True,
+    before: Callable[[], None] | None = None,
 ) -> RunFolder:
     """Train the three stages of a run, or resume them; the report is written at the end.
 
@@ -72,27 +73,31 @@ def train(
         progress: shows how it goes.
         gates: whether the doctor is asked, every few steps and at the end.
         heal: whether what it finds is treated; otherwise it stops training.
+        before: what is to be done first; of several processes the first does it and the others wait.
 
     Raises:
         HealthError: a stage is critical, and nothing cured it.
         RunError: another process holds the run, or it was started with something else.
         TerrariumError: anything else that keeps training from going on; what was saved stays.
     """
-    patience = (config.ranks if config else RanksConfig()).timeout_seconds
-    with leaving_at_once(), joined(patience) as ranks, ExitStack() as stack:
+    with leaving_at_once(), joined(_patience(run_path, config)) as ranks, ExitStack() as stack:
 
         def begin() -> str:
+            if config is not None:  # too small to be shared out: refused before anything is made or trained
+                _refuse_small_batches(config, ranks)
+            if before is not None:
+                before()
             stack.enter_context(RunLock(run_path))
             run = open_or_begin(run_path, data, config)
+            _refuse_small_batches(run_config(run), ranks)
+            open_footage(run)  # an error in it is the same for all
             point_latest(run.path)
             forget_stop(run.path)
             disk.sweep(run.path)
             return str(run.path)
 
         run = RunFolder.open(Path(ranks.from_first(begin)))
-        dataset, config = open_footage(run), run_config(run)
-        for name in STAGES:  # a batch too small to be shared out is refused before any stage is trained
-            ranks.share(getattr(config, name).micro_batch)
+        dataset, config = open_footage(run), _config_in_force(run, config)
         device = ranks.device(choose_device(config.device))
         progress.say(f"run {run.path}\n{dataset.describe()}")
         if ranks.is_first:
@@ -110,9 +115,27 @@ def train(
                         stage, folder, config, heal=heal, say=progress.say, processes=ranks.count
                     )
                 _train(stage, folder, config, progress, parents, gate, ranks)
-        if gates and config.gates.play and ranks.is_first:
-            ask_at_play_gate(run, config, progress)
+        if gates and config.gates.play:  # all stay until it is decided: the launcher starts all again or none
+            ranks.from_first(lambda: ask_at_play_gate(run, config, progress))
     return run
+
+
+def _refuse_small_batches(config: Config, ranks: Ranks) -> None:
+    for name in STAGES:
+        ranks.share(getattr(config, name).micro_batch)
+
+
+def _patience(run_path: Path, config: Config | None) -> float:
+    """How long a process may keep the others waiting, by what is asked for or the run has."""
+    if config is None and (run_path / "run.json").exists():
+        config = run_config(RunFolder.open(run_path))
+    return (config.ranks if config else RanksConfig()).timeout_seconds
+
+
+def _config_in_force(run: RunFolder, asked: Config | None) -> Config:
+    """The run's own; how processes share the work is no part of what it becomes, and may be asked anew."""
+    own = run_config(run)
+    return own if asked is None else own.model_copy(update={"ranks": asked.ranks})
 
 
 def _report(

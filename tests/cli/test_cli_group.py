@@ -9,9 +9,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 
 from terrarium import pipeline
-from terrarium.cli import footage, main
+from terrarium.cli import footage, group, main
 from terrarium.cli.world import PORT
 from terrarium.data.dataset import Dataset
 from terrarium.run.folder import RunFolder
@@ -197,10 +198,35 @@ def test_the_port_of_the_demo_is_that_of_play() -> None:
     assert ports == {PORT}
 
 
-def test_the_demo_is_for_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setenv("RANK", "1")
-    result = terrarium("demo", "--no-play")
+@pytest.mark.parametrize("words", [["demo", "--no-play"], ["verify", "."], ["record", "E"], ["play", "."]])
+def test_all_verbs_but_train_are_for_one_process(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    start_as_one_of_two(monkeypatch, rank=0)
+    said = refusal_of_one(terrarium(*words))
+    assert said == f"error on rank 0: {words[0]} is for one process. Start it without torchrun.\n"
+    start_as_one_of_two(monkeypatch, rank=1)
+    assert refusal_of_one(terrarium(*words)) == "", "the first one said it"
+    assert list(Path().iterdir()) == []
+
+
+def test_what_can_not_be_asked_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    start_as_one_of_two(monkeypatch, rank=0)
+    assert "there is no preset 'quikc'" in refusal_of_one(
+        terrarium("train", "--data", "d", "--preset", "quikc")
+    )
+    start_as_one_of_two(monkeypatch, rank=1)
+    assert refusal_of_one(terrarium("train", "--data", "d", "--preset", "quikc")) == ""
+
+
+def start_as_one_of_two(monkeypatch: pytest.MonkeyPatch, rank: int) -> None:
+    """What torchrun says in the environment."""
+    monkeypatch.setattr(group, "LINGER", 0.0)
+    told = {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank), "TORCHELASTIC_RUN_ID": "job"}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+
+
+def refusal_of_one(result: Result) -> str:
+    """What one process of several says when it refuses its words."""
     assert result.exit_code == 2
-    assert "error on rank 1: demo is for one process" in result.stderr
-    assert not Path("results").exists()
+    assert result.stdout == ""
+    return result.stderr

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from torch.distributed import HashStore  # type: ignore[attr-defined]
 
 from terrarium import smoke
 from terrarium.cli.runs import run_path
@@ -18,6 +19,7 @@ from terrarium.data.dataset import Dataset
 from terrarium.run.folder import STAGES, RunFolder
 from terrarium.run.lock import RunLock
 from terrarium.run.retention import pinned
+from terrarium.train import rendezvous
 from tiny_training import terminate_after, timeless
 from tiny_world import as_options, store_footage
 from typed_commands import TWO_STEPS, refusal, terrarium
@@ -157,3 +159,30 @@ def test_what_killed_writers_left_is_gone_after_the_next_start(copied: Path) -> 
         path.write_bytes(b"half")
     assert terrarium("train", "--run", copied).exit_code == 0
     assert list(copied.rglob(".*.tmp")) == [alive]
+
+
+def test_of_several_processes_the_first_names_the_run_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Started again by the launcher, whose store outlives them, they go on with it."""
+    store = HashStore()
+    monkeypatch.setattr(rendezvous, "store_of_launcher", lambda: store)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    paths = []
+    for _ in range(2):
+        with run_path(None) as path:
+            path.mkdir(exist_ok=True)
+            (path / "run.json").touch()
+            paths.append(path)
+    assert paths[0] == paths[1]
+    monkeypatch.setenv("RANK", "1")
+    with run_path(None):
+        pass
+    assert [entry.name for entry in (tmp_path / "results").iterdir()] == [paths[0].name]
+
+
+def test_how_processes_share_the_work_may_change(copied: Path) -> None:
+    """It is no part of what the run becomes."""
+    result = terrarium("train", "--run", copied, "--set", "ranks.strategy=fsdp")
+    assert result.exit_code == 0
+    assert "loss" not in result.stderr, "it was trained already"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from terrarium.healing import gate as gates
 from terrarium.healing import retake
 from terrarium.healing.decisions import Trouble
 from terrarium.healing.gate import BEFORE_TROUBLE
+from terrarium.healing.movement import note_unmoved
 from terrarium.healing.trial import Plan, Trials
 from terrarium.healing.way_back import gone_back_to, newest_until
 from terrarium.run.folder import checkpoint_step
@@ -64,6 +66,13 @@ def test_parameters_that_stay_what_they_were_are_named(footage: Dataset, tmp_pat
     assert noted["unmoved"] == [name]
     assert [line for line in ward.told.lines if name in line], "told, once"
     assert {row["verdict"] for row in ward.decisions("continue")} == {"watch"}
+
+
+def test_of_a_model_that_did_not_move_at_all_nothing_is_said(footage: Dataset, tmp_path: Path) -> None:
+    """Weights in shards are a copy: the stage's own model is the one before its first step, for ever."""
+    ward = Ward(tmp_path / "run", footage, "steps=40")
+    assert note_unmoved(ward.stage.model, copy.deepcopy(ward.stage.model), ward.folder, 40) == []
+    assert not (ward.folder.path / "parameters.json").exists()
 
 
 def test_a_rate_that_is_too_high_is_found_tried_and_lowered(footage: Dataset, tmp_path: Path) -> None:

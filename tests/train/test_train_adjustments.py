@@ -187,3 +187,9 @@ def test_what_is_written_is_read(folder: StageFolder) -> None:
     set_back(folder, Adjustment(7, 0.2, 0, "third"))
     assert [each.reason for each in Adjustments.read(folder).made] == ["first", "third"]
     assert json.loads((folder.path / NAME).read_text())["format"] == 1
+
+
+def test_adjustments_can_be_told() -> None:
+    """To processes whose view of a shared disk may be older than the file."""
+    made = Adjustments((Adjustment(3, 0.5, 1, "loss-spike", 2), Adjustment(7, reason="later")))
+    assert Adjustments.parse(json.loads(json.dumps(made.written())), Path()) == made

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +10,7 @@ import pytest
 import safetensors.numpy
 from together import LATE, STRATEGIES
 
+from launching import start_together
 from terrarium.data.dataset import Dataset
 from terrarium.run.checkpoint import read_files
 from terrarium.run.folder import STAGES, RunFolder, StageFolder
@@ -24,16 +22,6 @@ from tiny_training import terminate_after, timeless, train
 BATCHES = [f"{name}.{setting}" for name in STAGES for setting in ("batch_size=6", "gradient_accumulation=2")]
 ROUNDING = 1e-5  # relative, of losses and measures; weights that get no gradient drift further
 SCRIPT = Path(__file__).with_name("together.py")
-
-
-def start_together(count: int, *words: str) -> None:
-    """Run a script in so many processes, to its end."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(
-        [*command, *words], env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert ended.returncode == 0, ended.stderr[-3000:]
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from terrarium.data.dataset import Dataset
+from terrarium.errors import RankLostError
 from terrarium.run.folder import STAGES, RunFolder
 from terrarium.train.distributed import Ranks, joined
 from terrarium.train.interruption import Interrupted
@@ -50,7 +51,7 @@ def train_all(ranks: Ranks, footage: Dataset, out: Path, steps: int, assignments
             if ranks.rank == ranks.count - 1:
                 stage = dataclasses.replace(stage, to_inputs=late(stage.to_inputs))
             progress = terminate_after(steps) if steps and ranks.is_first else Told()
-            with contextlib.suppress(Interrupted):
+            with contextlib.suppress(Interrupted, RankLostError):
                 train_stage(stage, folder, config, progress, ranks=ranks)
 
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from terrarium import launched
-from terrarium.errors import TerrariumError, is_out_of_memory
+from terrarium.errors import TerrariumError, UsageError, is_out_of_memory
 
 if TYPE_CHECKING:
     from types import FrameType
 
 LONGEST_LINE = 4000  # file names may hold anything; a message about one stays on one line
 LESS = "Close other programs, or choose a smaller --preset, batch_size or frame size; what was saved is kept."
+LINGER = 10.0  # seconds for whoever says it: as soon as one process has ended, torchrun ends all
+TOGETHER = "train"  # the one verb that several processes run together
 FOLDER = click.Path(path_type=Path)
 
 
@@ -28,7 +31,9 @@ class Verbs(click.Group):
         try:
             return super().invoke(ctx)
         except TerrariumError as error:
-            if error.told:
+            # the same words were typed for all processes of a machine: its first one refuses them
+            if error.told or (isinstance(error, UsageError) and launched.local_rank()):
+                time.sleep(LINGER)
                 sys.exit(error.exit_code)
             _fail(str(error), error.exit_code)
         except BrokenPipeError:
@@ -59,5 +64,8 @@ def _fail(text: str, code: int) -> NoReturn:
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="terrarium")
-def main() -> None:
+@click.pass_context
+def main(ctx: click.Context) -> None:
     """Grow a small playable world out of gameplay video, and know how healthy it is."""
+    if launched.by_torchrun() and ctx.invoked_subcommand != TOGETHER:
+        raise UsageError(f"{ctx.invoked_subcommand} is for one process", "Start it without torchrun.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,15 +29,28 @@ def asked_config(run: Path | None, preset: str | None, assignments: tuple[str, .
 @contextmanager
 def run_path(asked: Path | None) -> Iterator[Path]:
     """The folder of a run, by default a new one in results/; removed again if no run was begun in it."""
-    from terrarium.run.folder import RESULTS, new_run_path
-
     fresh = asked is None or not asked.exists()
-    path = asked or new_run_path(Path(RESULTS))
+    path = asked or _new_run_path()
     try:
         yield path
     finally:
         if fresh and launched.rank() == 0 and not (path / "run.json").exists():
             _remove_unbegun(path, with_parent=asked is None)
+
+
+def _new_run_path() -> Path:
+    """A new folder in results/. Of several processes the first names it, once for all restarts of the job."""
+    from terrarium.run.folder import RESULTS, new_run_path
+
+    results = Path(RESULTS)
+    if launched.count() == 1:
+        return new_run_path(results)
+    if launched.rank() > 0:
+        return results  # they are told
+
+    from terrarium.train.rendezvous import remembered
+
+    return Path(remembered("run", lambda: str(new_run_path(results))))
 
 
 def _remove_unbegun(path: Path, *, with_parent: bool) -> None:
@@ -67,13 +80,14 @@ def train_or_stop(
     *,
     gates: bool = True,
     heal: bool = True,
+    before: Callable[[], None] | None = None,
 ) -> RunFolder | None:
     """Train; returns the run, or None if it was asked to stop before the end."""
     from terrarium.pipeline import train as train_run
     from terrarium.train.interruption import Interrupted
 
     try:
-        return train_run(run, data, config, progress, gates=gates, heal=heal)
+        return train_run(run, data, config, progress, gates=gates, heal=heal, before=before)
     except Interrupted as stopped:
         progress.say(f"{stopped}. Resume with: terrarium {verb} --run {run}")
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from pathlib import Path
 
@@ -37,8 +38,6 @@ def demo(
     """Footage, three stages, scores, the report, and a world to play."""
     from terrarium.progress import ConsoleProgress
 
-    if launched.count() > 1:
-        raise UsageError("demo is for one process", "Record first, then start `train` in several.")
     config = asked_config(run, preset, assignments)
     with run_path(run) as path, ConsoleProgress() as progress:
         data = path / "footage"
@@ -95,9 +94,12 @@ def train(
         raise UsageError("nothing says what to train on", "Give --data DATASET, or --run DIR to resume.")
     config = asked_config(run, preset, assignments)
     with run_path(run) as path, ConsoleProgress() as progress:
-        if config is not None and data is not None and not no_smoke and launched.rank() == 0:
-            smoke_once(path, data, config, progress)
-        finished = train_or_stop(path, data, config, progress, "train", gates=not no_gates, heal=not no_heal)
+        trial = None
+        if config is not None and data is not None and not no_smoke:
+            trial = functools.partial(smoke_once, path, data, config, progress)
+        finished = train_or_stop(
+            path, data, config, progress, "train", gates=not no_gates, heal=not no_heal, before=trial
+        )
     if finished is not None and launched.rank() == 0:
         click.echo(f"report: {finished.path / 'report.html'}")
 

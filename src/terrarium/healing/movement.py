@@ -20,7 +20,7 @@ def note_unmoved(before: nn.Module, now: nn.Module, folder: StageFolder, step: i
         step: steps taken so far.
 
     Returns:
-        Their names. Sharded parameters are not compared.
+        Their names; none if nothing moved at all: then the rate is at fault, or a sharded copy is trained.
 
     Raises:
         RunError: it can't be written.
@@ -29,13 +29,15 @@ def note_unmoved(before: nn.Module, now: nn.Module, folder: StageFolder, step: i
     pairs = {
         name: (were[name], parameter)
         for name, parameter in now.named_parameters()
-        if type(parameter) is nn.Parameter and name in were and parameter.shape == were[name].shape
+        if name in were and parameter.shape == were[name].shape
     }
     unmoved = {
         name: parameter.numel()
         for name, (was, parameter) in pairs.items()
         if torch.equal(parameter.detach(), was.detach().to(parameter.device))
     }
+    if len(unmoved) == len(pairs):
+        unmoved = {}
     if unmoved or (folder.path / NAME).exists():
         numbers = sum(parameter.numel() for _, parameter in pairs.values())
         noted = {"format": 1, "step": step, "unmoved": [*unmoved], "share": sum(unmoved.values()) / numbers}

@@ -60,7 +60,20 @@ class Adjustments:
         made = tree.get("adjustments") if isinstance(tree, dict) else None
         if not isinstance(made, list):
             raise RunError(f"{path} is damaged: it holds no list of adjustments")
-        return Adjustments(tuple(_parse(entry, path) for entry in made))
+        return Adjustments.parse(made, path)
+
+    @staticmethod
+    def parse(entries: list[Any], path: Path) -> Adjustments:
+        """Of what `written` gave.
+
+        Raises:
+            RunError: an entry is damaged; `path` says where.
+        """
+        return Adjustments(tuple(_parse(entry, path) for entry in entries))
+
+    def written(self) -> list[dict[str, Any]]:
+        """As JSON."""
+        return [asdict(each) for each in self.made]
 
     def rate_factor(self, step: int) -> float:
         """What the learning rate of a step is multiplied by."""
@@ -101,7 +114,7 @@ def set_back(folder: StageFolder, adjustment: Adjustment) -> None:
         remove_beyond(folder, adjustment.from_step)
     except OSError as error:
         raise RunError(f"{folder.checkpoints_path} can't be written: {error.strerror}") from error
-    write_json(folder.path / NAME, {"format": 1, "adjustments": [asdict(each) for each in adjustments.made]})
+    write_json(folder.path / NAME, {"format": 1, "adjustments": adjustments.written()})
 
 
 def _parse(entry: Any, path: Path) -> Adjustment:

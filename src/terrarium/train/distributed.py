@@ -27,6 +27,7 @@ from terrarium.train.rendezvous import store_of_this_start
 
 # while the first process asks the doctor, draws or saves; the launcher sees who is dead
 PATIENCE = timedelta(days=7)
+GO_ON = "The launcher starts all of them again, or do so yourself."
 
 
 @dataclass
@@ -158,7 +159,7 @@ class Ranks:
 
         Raises:
             TerrariumError: it failed, there; the same error everywhere.
-            Interrupted: likewise.
+            Interrupted: the first one was asked to leave; the others lose it.
         """
         if self.alone:
             return act()
@@ -178,7 +179,9 @@ class Ranks:
                 told.told = True
                 raise told
             case {"interrupted": str(why)}:
-                raise Interrupted(why)
+                lost = RankLostError(why, GO_ON)
+                lost.told = True
+                raise lost
             case answer:
                 return answer["value"]
 
@@ -218,10 +221,12 @@ def joined(timeout_seconds: float) -> Iterator[Ranks]:
     except (dist.DistError, RuntimeError) as error:
         if not _is_of_another(error):
             raise
-        raise RankLostError(
+        lost = RankLostError(
             f"another of the processes that train together is gone: {_first_words(error)}",
-            "Its own message says why; the launcher starts all of them again, or do so yourself.",
-        ) from error
+            f"Its own message says why. {GO_ON}",
+        )
+        lost.told = launched.local_rank() > 0  # one voice for each machine
+        raise lost from error
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()

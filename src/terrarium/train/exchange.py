@@ -6,12 +6,15 @@ import contextlib
 import json
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import NoReturn, Protocol
 
+from terrarium.errors import RankLostError
 from terrarium.run.folder import StageFolder
-from terrarium.train.distributed import Ranks
+from terrarium.train.distributed import GO_ON, Ranks
+from terrarium.train.interruption import Interrupted
 
 NAME = "ranks.jsonl"
+ANOTHER = "another process was asked to stop"
 
 
 class Portion(Protocol):
@@ -51,6 +54,23 @@ class Exchange:
         """Why all processes are to stop, "" if they aren't."""
         return self._own() if self._ranks.alone else self._agreed
 
+    def leave(self, where: str) -> NoReturn:
+        """End training, which is saved; whoever was not asked himself leaves as one to be started again.
+
+        A launcher takes an end without an error for the end of the job: where one machine of several is
+        taken away, the launchers of the others are to go on, or to wait for it.
+
+        Raises:
+            Interrupted: this process was asked.
+            RankLostError: another one was.
+        """
+        why = self._own() or self._agreed or "asked to stop"
+        if why != ANOTHER:
+            raise Interrupted(f"{why} {where}: saved")
+        lost = RankLostError(f"{why} {where}: saved", GO_ON)
+        lost.told = not self._ranks.is_first
+        raise lost
+
     def after(self, step: int, batch: Portion) -> None:
         """A step was taken, on this batch."""
         if self._ranks.alone:
@@ -60,7 +80,7 @@ class Exchange:
         told = self._ranks.gathered(mine)
         self._since, self._ranks.meter.first_at = time.monotonic(), None
         if any(asks for *_, asks in told):
-            self._agreed = self._own() or "another process is asked to stop"
+            self._agreed = self._own() or ANOTHER
         if self._ranks.is_first:
             seconds, prints, clocks, _ = zip(*told, strict=True)
             row = {

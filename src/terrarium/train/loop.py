@@ -16,7 +16,7 @@ from terrarium.train.adjustments import Adjustment, Adjustments, set_back
 from terrarium.train.distributed import ALONE, Ranks
 from terrarium.train.exchange import Exchange
 from terrarium.train.gate import Gate, OpenGate, SharedGate
-from terrarium.train.interruption import Interrupted, Interruption
+from terrarium.train.interruption import Interruption
 from terrarium.train.no_room import leave_note, take_notes
 from terrarium.train.records import Progress, Records
 from terrarium.train.stages import Stage
@@ -52,6 +52,7 @@ def train_stage(
         TrainingError: a loss or gradient is not finite, the step was not taken, and the gate knows no way on.
         CheckpointError: a checkpoint can't be saved or read.
         Interrupted: SIGINT or SIGTERM came; the state was saved.
+        RankLostError: to another process; likewise.
     """
     torch.set_flush_denormal(True)  # denormals make steps many times slower on CPUs
     untrained = copy.deepcopy(stage.model.state_dict())
@@ -85,7 +86,9 @@ def _train(
     ranks: Ranks,
 ) -> None:
     state = TrainState.begin(stage.model, stage.config, ranks, config.ranks.strategy)
-    adjustments, exchange = Adjustments.read(folder), Exchange(folder, ranks, asked)
+    # told, not read by each: the disk that machines share may show others the file of before
+    told = ranks.from_first(lambda: Adjustments.read(folder).written())
+    adjustments, exchange = Adjustments.parse(told, folder.path), Exchange(folder, ranks, asked)
     batches = Adjusted(stage, adjustments, ranks)
     with Records(stage, folder, config, progress, ranks) as records:
         records.resume(state)
@@ -122,8 +125,8 @@ def _train(
         if not done and state.step > resumed_at:
             records.save(state)
         records.finish()
-        if (why := exchange.asked()) or not done:
-            raise Interrupted(f"{why or 'asked to stop'} at step {state.step} of {stage.name}: saved")
+        if exchange.asked() or not done:
+            exchange.leave(f"at step {state.step} of {stage.name}")
 
 
 def _told_of_no_room(folder: StageFolder, share: int) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
 from torch.distributed.checkpoint.state_dict_saver import save as save_distributed
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
@@ -18,6 +19,7 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from terrarium.errors import CheckpointError
 from terrarium.models.blocks import ConditionedConv, ConvBlock, SpaceBlock, TimeAttention
 from terrarium.train.distributed import Ranks
 
@@ -94,9 +96,21 @@ def save_shards(tensors: Mapping[str, Tensor], folder: Path, ranks: Ranks) -> No
     """Write our part of a state into a folder as safetensors, with PyTorch's distributed checkpoint.
 
     All processes must call it together. A tensor that every process has whole is written by one of them.
+
+    Raises:
+        CheckpointError: one of them can't write; the same error in all.
     """
     writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
-    save_distributed(dict(tensors), storage_writer=writer, process_group=ranks.patient)
+    try:
+        save_distributed(dict(tensors), storage_writer=writer, process_group=ranks.patient)
+    except CheckpointException as failed:
+        rank, (error, _) = min(failed.failures.items())
+        refusal = CheckpointError(
+            f"process {rank} can't write its part of a checkpoint to {folder}: {error}",
+            "Earlier checkpoints are untouched; mend the disk or free some space, then resume",
+        )
+        refusal.told = not ranks.is_first
+        raise refusal from None
 
 
 def shard_like(tensor: Tensor, like: Tensor) -> Tensor:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +23,7 @@ from terrarium.train.overhead import Overhead
 from terrarium.train.parallel import save_shards
 from terrarium.train.pictures import save_picture
 from terrarium.train.probe import probe_loss
-from terrarium.train.saver import Saver, Snapshot
+from terrarium.train.saver import Failures, Saver, Snapshot
 from terrarium.train.stages import Stage
 from terrarium.train.state import TrainState
 from terrarium.train.watchdog import Watchdog
@@ -61,6 +62,7 @@ class Records:
         self._progress, self._ranks = progress, ranks
         self._history: History | None = None
         self._saver: Saver | None = None
+        self._failures = Failures(stage.config.failed_saves, progress.say)
         self._first_runtime, self._began = 0.0, time.monotonic()
         self._overhead = Overhead(folder)
         self._sharded = not ranks.alone and config.ranks.checkpoints == "sharded"
@@ -140,15 +142,18 @@ class Records:
         Raises:
             CheckpointError: see `Saver.check`.
         """
-        with self.busy("saving", "saving"), self._together():
+        with self.busy("saving", "saving"):
             if self._history is not None:
                 self._history.sync()
             if self._sharded:
                 self._save_shards(state)
-            elif self._saver is None:
-                self._snapshot(state)  # our part in it
             else:
-                self._saver.save(lambda: self._snapshot(state))
+                self._each(Saver.wait)  # whoever fails does so before all begin to gather
+                if self._saver is None:
+                    self._snapshot(state)  # our part in it
+                else:
+                    self._saver.save(lambda: self._snapshot(state))
+            self._ranks.wait()
 
     def finish(self) -> None:
         """Wait until the last save is on the disk.
@@ -156,9 +161,10 @@ class Records:
         Raises:
             CheckpointError: it failed.
         """
-        with self.busy("saving", "saving"), self._together():
-            if self._saver is not None:
-                self._saver.finish()
+        with self.busy("saving", "saving"):
+            if self._failures.newest is not None:
+                raise self._failures.newest
+            self._each(Saver.finish)
 
     def keep(self, state: TrainState) -> None:
         """Save the state before a refused step, if it can be saved."""
@@ -177,15 +183,29 @@ class Records:
         return {} if average is None else {"probe_loss": probe_loss(average, self._stage, self._config)}
 
     def _save_shards(self, state: TrainState) -> None:
-        """In the foreground, since it takes all processes: each writes its part, and the first commits."""
+        """In the foreground: it takes all processes. As with a `Saver`, some may fail, but not the last."""
+        try:
+            self._write_shards(state)
+        except CheckpointError as error:
+            self._failures.add(error)
+        else:
+            self._failures.forget()
+
+    def _write_shards(self, state: TrainState) -> None:
+        """Each process writes its part, and the first commits."""
         tensors, notes = state.tensors(), state.description() | self._notes(state)
         size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
         staging = Path(self._ranks.from_first(lambda: str(begin_shards(self._folder, state.step, size))))
-        save_shards(tensors, staging, self._ranks)
         keep = self._stage.config.keep_checkpoints
-        self._ranks.from_first(
-            lambda: str(commit_shards(self._folder, state.step, staging, state=notes, keep=keep))
-        )
+        try:
+            save_shards(tensors, staging, self._ranks)
+            self._ranks.from_first(
+                lambda: str(commit_shards(self._folder, state.step, staging, state=notes, keep=keep))
+            )
+        except CheckpointError:
+            if self._ranks.is_first:  # what was written would fill the disk
+                shutil.rmtree(staging, ignore_errors=True)
+            raise
 
     def _newest_step(self) -> int:
         newest, passed_over = recover(self._folder)
@@ -211,14 +231,17 @@ class Records:
                 "Restore the history, or move the checkpoint away to resume from an older one.",
             )
 
-    @contextmanager
-    def _together(self) -> Iterator[None]:
-        """Wait for the other processes at the end, also if ours fails, so that none is left waiting."""
-        try:
-            with self._naming_the_rank():
-                yield
-        finally:
-            self._ranks.wait()
+    def _each(self, act: Callable[[Saver], None]) -> None:
+        """Do something with the saver; an error in the first process is raised in all."""
+
+        def ours() -> None:
+            if self._saver is not None:
+                with self._naming_the_rank():
+                    act(self._saver)
+
+        if not self._ranks.is_first:
+            ours()
+        self._ranks.from_first(ours)
 
     @contextmanager
     def _naming_the_rank(self) -> Iterator[None]:

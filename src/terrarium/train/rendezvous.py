@@ -10,11 +10,13 @@ from __future__ import annotations
 import os
 import time
 import uuid
+from collections.abc import Callable
 from datetime import timedelta
 
 from torch.distributed import DistStoreError, PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
 PAUSE = 0.02  # seconds between two polls
+REACHED = timedelta(minutes=5)  # the launcher's store is reached within, or not at all
 
 
 def store_of_this_start(rank: int, count: int, timeout: timedelta) -> Store | None:
@@ -23,12 +25,33 @@ def store_of_this_start(rank: int, count: int, timeout: timedelta) -> Store | No
     Raises:
         DistStoreError: the others can't be reached in time.
     """
+    store = store_of_launcher(timeout)
+    if store is None:
+        return None
+    token = invite(store, count, timeout) if rank == 0 else accept(store, rank)
+    return PrefixStore(f"start/{token}", store)
+
+
+def store_of_launcher(timeout: timedelta = REACHED) -> Store | None:
+    """The store that torchrun keeps through all its restarts, where it does.
+
+    Raises:
+        DistStoreError: it can't be reached in time.
+    """
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return None
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-    store = TCPStore(host, port, count, is_master=False, timeout=timeout)
-    token = invite(store, count, timeout) if rank == 0 else accept(store, rank)
-    return PrefixStore(f"start/{token}", store)
+    return TCPStore(host, port, is_master=False, timeout=timeout)
+
+
+def remembered(name: str, make: Callable[[], str]) -> str:
+    """What the first process made at the first start of a job; that again when it was started again."""
+    store = store_of_launcher()
+    if store is None:
+        return make()
+    if not store.check([name]):
+        store.set(name, make())
+    return store.get(name).decode()
 
 
 def invite(store: Store, count: int, timeout: timedelta) -> str:

@@ -47,6 +47,38 @@ class Snapshot:
     state: dict[str, object]
 
 
+class Failures:
+    """Saves that failed in a row, of which training bears some.
+
+    Args:
+        patience: how many stop it.
+        say: is told of those that don't.
+
+    Attributes:
+        newest: why the newest save failed, None where it didn't.
+    """
+
+    def __init__(self, patience: int, say: Callable[[str], None]) -> None:
+        self.patience = patience
+        self.newest: CheckpointError | None = None
+        self._in_a_row, self._say = 0, say
+
+    def add(self, error: CheckpointError) -> None:
+        """One more failed.
+
+        Raises:
+            CheckpointError: that error, where it is one too many, or the state itself was refused.
+        """
+        self._in_a_row, self.newest = self._in_a_row + 1, error
+        if isinstance(error, RefusedStateError) or self._in_a_row >= self.patience:
+            raise error
+        self._say(f"{error}. Training goes on; {self.patience - self._in_a_row} more may fail")
+
+    def forget(self) -> None:
+        """One did not."""
+        self._in_a_row, self.newest = 0, None
+
+
 class Saver:
     """Commits snapshots in a background thread; use it as a context manager, and call `check` at every step.
 
@@ -62,10 +94,10 @@ class Saver:
     """
 
     def __init__(self, folder: StageFolder, keep: int, patience: int, say: Callable[[str], None]) -> None:
-        self._folder, self._keep, self._patience, self._say = folder, keep, patience, say
+        self._folder, self._keep, self._say = folder, keep, say
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._pending: Future[Path] | None = None
-        self._failed_in_a_row = 0
+        self._failures = Failures(patience, say)
         self._begun, self._told_backlog = time.monotonic(), False
         self.saves = 0
         self.writer_seconds = 0.0
@@ -86,11 +118,19 @@ class Saver:
         Raises:
             CheckpointError: see `check`.
         """
+        self.wait()
+        self._begun = time.monotonic()
+        self._pending = self._thread.submit(self._write, take())
+
+    def wait(self) -> None:
+        """Until the save that is under way, if there is one, is on the disk or has failed.
+
+        Raises:
+            CheckpointError: see `check`.
+        """
         began = time.monotonic()
         self._collect()
         self._tell_backlog(time.monotonic() - began, began - self._begun)
-        self._begun = time.monotonic()
-        self._pending = self._thread.submit(self._write, take())
 
     def check(self) -> None:
         """Raise the error of a save that failed.
@@ -108,7 +148,7 @@ class Saver:
         Raises:
             CheckpointError: it failed.
         """
-        self._patience = 1
+        self._failures.patience = 1
         self._collect()
 
     def _tell_backlog(self, waited: float, trained: float) -> None:
@@ -126,13 +166,8 @@ class Saver:
             return
         try:
             pending.result()
-        except RefusedStateError:
-            raise
         except CheckpointError as error:
-            self._failed_in_a_row += 1
-            if self._failed_in_a_row >= self._patience:
-                raise
-            self._say(f"{error}. Training goes on; {self._patience - self._failed_in_a_row} more may fail")
+            self._failures.add(error)
         except Exception as error:  # a bug in the writer, not the disk
             raise CheckpointError(
                 f"a checkpoint was not saved, for its writer died: {error!r}",
@@ -140,7 +175,7 @@ class Saver:
             ) from error
         else:
             self.saves += 1
-            self._failed_in_a_row = 0
+            self._failures.forget()
 
     def _write(self, snapshot: Snapshot) -> Path:
         began = time.thread_time()
