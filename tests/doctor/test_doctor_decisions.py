@@ -49,9 +49,9 @@ def test_every_decision_but_to_go_on_is_told_in_all_formats(run: Path) -> None:
     ]
     assert report.both_say("What training decided")
     assert report.both_say("It asked 8 times whether it may go on")
-    assert report.both_say("since step 128. Proved by trying it: the learning rate is too high.")
-    assert report.both_say("and past 1 batch: the loss is not finite, since step 60.")
-    assert report.both_say("each batch in 2 times as many parts: there was no room in memory.")
+    assert report.both_say("since step 128. Proved by a trial: the learning rate is too high.")
+    assert report.both_say("and skipped 1 batch: the loss is not finite, since step 60.")
+    assert report.both_say("each batch in 2 times as many parts: it ran out of memory.")
     assert report.both_say("it was set back 3 times already")
     assert report.both_say("the world falls short of what its configuration asks.")
     assert report.both_say("loss, at 0.333 times the rate")
