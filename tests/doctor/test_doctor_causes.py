@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from terrarium.doctor.causes import EXPLAINED_BY, link
 from terrarium.doctor.detectors import RUN_DETECTORS, STAGE_DETECTORS, code_of
-from terrarium.doctor.evidence import Checkpoint, Evidence, Kind, Missing, StageEvidence
+from terrarium.doctor.evidence import Evidence, Kind, Missing, StageEvidence
 from terrarium.doctor.examine import ORDER_OF_ACTIONS, examine, next_actions
 from terrarium.doctor.finding import Finding, Severity, Verdict, worst
 from terrarium.doctor.history import History
+from terrarium.doctor.saved import Checkpoint
 
 INFO, WATCH, CRITICAL = Severity.INFO, Severity.WATCH, Severity.CRITICAL
 CODES = sorted({*EXPLAINED_BY, *(cause for causes in EXPLAINED_BY.values() for cause in causes)})

@@ -9,8 +9,9 @@ import pytest
 from patients.trial import ask, unsaid
 from terrarium.doctor.causes import link
 from terrarium.doctor.detectors import STAGE_DETECTORS, code_of
-from terrarium.doctor.evidence import Checkpoint, Evidence, Kind, Plan, StageEvidence
+from terrarium.doctor.evidence import Evidence, Kind, Plan, StageEvidence
 from terrarium.doctor.finding import Finding, Severity
+from terrarium.doctor.saved import Checkpoint
 
 DETECTORS = [detector for detector in STAGE_DETECTORS if code_of(detector).startswith("checkpoint-")]
 

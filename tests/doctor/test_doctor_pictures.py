@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
 from terrarium.doctor.evidence import Picture
-from terrarium.doctor.pictures import find_pictures, show
+from terrarium.doctor.pictures import show
+from terrarium.doctor.readers.pictures import examine_pictures
 
 
 @pytest.fixture
@@ -23,17 +24,21 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "dynamics" / "visualizations"
 
 
+def to_show(stage_path: Path) -> tuple[Picture, ...]:
+    return tuple(picture for picture in examine_pictures(stage_path)[0] if picture.when)
+
+
 def test_earliest_and_latest_of_each_subject(folder: Path) -> None:
     for step in (9, 10, 200):
         write_picture(folder, "prediction", step, ["truth", "model"])
     write_picture(folder, "rollout", 5, ["truth", "model"])
-    found = [(picture.what, picture.step, picture.when) for picture in find_pictures(folder.parent)]
+    found = [(picture.what, picture.step, picture.when) for picture in to_show(folder.parent)]
     assert found == [("prediction", 9, "early"), ("prediction", 200, "late"), ("rollout", 5, "only")]
 
 
 def test_a_shown_picture_is_cut_to_its_first_rows(folder: Path) -> None:
     write_picture(folder, "prediction", 0, ["truth", "model"] * 5)
-    (picture,) = find_pictures(folder.parent)
+    (picture,) = to_show(folder.parent)
     shown = show(picture)
     assert shown.row_labels == ("truth", "model") * 3
     image = decoded(shown.uri)
@@ -43,7 +48,7 @@ def test_a_shown_picture_is_cut_to_its_first_rows(folder: Path) -> None:
 def test_large_pictures_are_made_smaller(folder: Path) -> None:
     folder.mkdir(parents=True)
     Image.new("RGB", (4000, 100)).save(folder / "prediction_step_1.png")
-    (picture,) = find_pictures(folder.parent)
+    (picture,) = to_show(folder.parent)
     assert decoded(show(picture).uri).width <= 1280
 
 
@@ -52,7 +57,7 @@ def test_what_else_a_file_holds_is_left_behind(folder: Path) -> None:
     note = PngImagePlugin.PngInfo()
     note.add_text("secret", "<script>alert(1)</script>")
     Image.new("RGB", (20, 20)).save(folder / "prediction_step_1.png", pnginfo=note)
-    (picture,) = find_pictures(folder.parent)
+    (picture,) = to_show(folder.parent)
     assert b"script" not in base64.b64decode(show(picture).uri.partition(",")[2])
 
 
@@ -60,14 +65,16 @@ def test_links_are_not_followed(folder: Path, tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     Image.new("RGB", (20, 20)).save(tmp_path / "private.png")
     (folder / "prediction_step_1.png").symlink_to(tmp_path / "private.png")
-    assert find_pictures(folder.parent) == ()
+    assert to_show(folder.parent) == ()
 
 
 def test_a_decompression_bomb_is_refused(folder: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "prediction_step_1.png").write_bytes(png_that_claims(50_000, 50_000))
     (folder / "prediction_step_2.png").write_bytes(png_that_claims(10_000, 10_000))
-    for picture in find_pictures(folder.parent):
+    found = to_show(folder.parent)
+    assert len(found) == 2
+    for picture in found:
         shown = show(picture)
         assert shown.uri == ""
         assert picture.path.name in shown.reason
@@ -80,7 +87,7 @@ def test_a_broken_sidecar_costs_only_the_labels(folder: Path, sidecar: str) -> N
     folder.mkdir(parents=True)
     Image.new("RGB", (20, 20)).save(folder / "prediction_step_1.png")
     (folder / "prediction_step_1.json").write_text(sidecar)
-    (picture,) = find_pictures(folder.parent)
+    (picture,) = to_show(folder.parent)
     shown = show(picture)
     assert shown.uri
     assert shown.row_labels == ()

@@ -13,11 +13,11 @@ import torch
 
 from patients import checkpoints as patients
 from patients.checkpoints import LAYOUTS, cut_off, flip_bit, largest_file, tinyworlds, weights
-from terrarium.doctor.evidence import Checkpoint
 from terrarium.doctor.readers import checkpoints as reader
 from terrarium.doctor.readers.checkpoint_content import Reading, read_unit
 from terrarium.doctor.readers.checkpoint_units import Unit
 from terrarium.doctor.readers.checkpoints import examine_checkpoints
+from terrarium.doctor.saved import Checkpoint
 
 
 @pytest.fixture

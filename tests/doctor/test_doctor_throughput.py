@@ -14,10 +14,11 @@ from patients import pace
 from patients.trial import Detector, alarms, alarms_on_the_way, ask, found, in_time, unsaid
 from terrarium.doctor.detectors.stalls import run_stalled, run_unfinished
 from terrarium.doctor.detectors.throughput import device_idle, throughput_dropped
-from terrarium.doctor.evidence import Checkpoint, Evidence, Liveness, StageEvidence
+from terrarium.doctor.evidence import Evidence, Liveness, StageEvidence
 from terrarium.doctor.finding import Finding, Severity
 from terrarium.doctor.language import Language
 from terrarium.doctor.pace import Pace
+from terrarium.doctor.saved import Checkpoint
 
 
 def _stalled(stage: StageEvidence) -> Iterator[Finding]:

@@ -14,20 +14,11 @@ from PIL import Image
 
 from patients import codes, gradients, memory, pace, painters, ranks, rates, scenes
 from patients.courses import Maker
-from terrarium.doctor.evidence import (
-    Checkpoint,
-    Evidence,
-    Kind,
-    Liveness,
-    Picture,
-    Plan,
-    Refused,
-    StageEvidence,
-    Unmoved,
-)
+from terrarium.doctor.evidence import Evidence, Kind, Liveness, Picture, Plan, StageEvidence
 from terrarium.doctor.history import History
 from terrarium.doctor.looks import pair
 from terrarium.doctor.ranks import Stretch
+from terrarium.doctor.saved import Checkpoint, Refused, Unmoved
 
 SICK: dict[str, dict[str, Maker]] = codes.SICK | rates.SICK | gradients.SICK | pace.SICK | memory.SICK
 HEALTHY: dict[str, Maker] = codes.HEALTHY | rates.HEALTHY | gradients.HEALTHY | pace.HEALTHY | memory.HEALTHY

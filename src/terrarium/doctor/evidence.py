@@ -8,9 +8,11 @@ from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
 
+from terrarium.doctor.decisions import Decisions
 from terrarium.doctor.history import FloatArray, History
 from terrarium.doctor.json_files import JsonObject
 from terrarium.doctor.ranks import Together
+from terrarium.doctor.saved import Checkpoint, Refused, Unmoved
 
 
 class Kind(StrEnum):
@@ -69,33 +71,6 @@ class Plan:
     actions: int | None = None
     chance_levels: dict[str, float] = field(default_factory=dict)
     several_writers: int | None = None
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """What is known of one checkpoint.
-
-    Attributes:
-        step: in its name, else in its content, else -1.
-        name: of its folder or file.
-        level: highest level that it passed (L0-L3), -1 if none.
-        judged_to: the level that it was judged up to.
-        whole: whether it passed all of them; only then is it usable.
-        flaw: code of what is wrong, a key of `[flaw]` in the language files: "empty", "damaged",
-            "not-finite", "all-zero", "wrong-step", "incomplete", "foreign", "hostile", "too-large",
-            "unreadable"; "" where nothing is.
-        detail: the file and the place, from files: to be escaped when shown.
-        bytes: of all its files.
-    """
-
-    step: int
-    name: str
-    level: int
-    judged_to: int
-    whole: bool
-    flaw: str = ""
-    detail: str = ""
-    bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -166,95 +141,6 @@ class Picture:
     columns: int = 0
     row_labels: tuple[str, ...] = ()
     pairs: tuple[Pair, ...] = ()
-
-
-@dataclass(frozen=True)
-class Unmoved:
-    """Parameters that are, bit for bit, what they were before the first step.
-
-    Attributes:
-        source: the file that says it, relative to what was examined.
-        step: at which they were compared.
-        names: of the parameters, from files: to be escaped when shown.
-        share: of all numbers of the model, 0 to 1.
-    """
-
-    source: str
-    step: int
-    names: tuple[str, ...]
-    share: float
-
-
-@dataclass(frozen=True)
-class Refused:
-    """A state that training wanted to save and that was refused: it is not a checkpoint.
-
-    Attributes:
-        source: its folder, relative to what was examined.
-        step: of the checkpoint that it was to become.
-        process: that wanted to save it; None where the name does not say.
-        flaw: code of what is wrong with it, a key of `[flaw]`: "empty", "not-finite"; "" where it is
-            something else, such as tensors of another shape.
-        detail: files or tensors, from files: to be escaped when shown.
-        keys: tensors in all its files; None where they can't be counted.
-        in_shards: whether several processes wrote parts of it, rather than one the whole.
-    """
-
-    source: str
-    step: int
-    process: int | None = None
-    flaw: str = ""
-    detail: str = ""
-    keys: int | None = None
-    in_shards: bool = False
-
-
-@dataclass(frozen=True)
-class Decided:
-    """One decision that training made at a gate; what the log does not say is None or "".
-
-    Attributes:
-        step: steps taken when it was made.
-        what: "retune", "roll back", "restart stage", "stop", or "continue" where something fell short.
-        code: of the finding that led to it.
-        cause: code of what a trial proved to be behind it.
-        reason: in the log's own words, from a file: to be escaped when shown.
-        onset: the step at which the trouble began.
-        resumed_from: the step that training went back to.
-        rate_factor: what the learning rate was multiplied by from there on.
-        skip_batches: how many batches were passed over there.
-        accumulation_factor: into how many times as many parts a batch was cut from there on.
-        numbers: name -> number that it rests on.
-    """
-
-    step: int | None
-    what: str
-    code: str = ""
-    cause: str = ""
-    reason: str = ""
-    onset: int | None = None
-    resumed_from: int | None = None
-    rate_factor: float | None = None
-    skip_batches: int | None = None
-    accumulation_factor: int | None = None
-    numbers: dict[str, float | None] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Decisions:
-    """What training decided at the gates of a stage.
-
-    Attributes:
-        source: the file that says it, relative to what was examined.
-        asked: how often it asked whether it may go on.
-        damaged: lines that could not be read.
-        made: the decisions other than to go on.
-    """
-
-    source: str
-    asked: int
-    damaged: int = 0
-    made: tuple[Decided, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from terrarium.doctor.evidence import Picture
-from terrarium.doctor.readers.pictures import UNREADABLE, find_pictures, open_picture
-
-__all__ = ["Shown", "find_pictures", "show"]
+from terrarium.doctor.readers.pictures import UNREADABLE, open_picture
 
 SHOWN_ROWS = 6
 SHOWN_WIDTH = 1280

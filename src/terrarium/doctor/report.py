@@ -9,7 +9,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
-from terrarium.doctor.evidence import Checkpoint, Evidence, Kind, Liveness, Missing, Picture, StageEvidence
+from terrarium.doctor.evidence import Evidence, Kind, Liveness, Missing, Picture, StageEvidence
 from terrarium.doctor.examine import Diagnosis, examine
 from terrarium.doctor.json_files import JsonObject, strict
 from terrarium.doctor.language import Language
@@ -18,6 +18,7 @@ from terrarium.doctor.page_html import render_html
 from terrarium.doctor.page_markdown import render_markdown
 from terrarium.doctor.rank_figures import rank_figures
 from terrarium.doctor.readers.gather import gather
+from terrarium.doctor.saved import Checkpoint
 from terrarium.doctor.summary import summary
 from terrarium.doctor.view import view
 from terrarium.doctor.view_decisions import decision_documents

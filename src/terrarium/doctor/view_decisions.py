@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, dataclass
 
-from terrarium.doctor.evidence import Decided, Decisions
+from terrarium.doctor.decisions import Decided, Decisions
 from terrarium.doctor.json_files import JsonObject
 from terrarium.doctor.language import Language
 from terrarium.doctor.wording import NOTHING, figure, plain

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from terrarium.doctor.evidence import Checkpoint, StageEvidence
+from terrarium.doctor.evidence import StageEvidence
 from terrarium.doctor.finding import Finding, Number, Severity
+from terrarium.doctor.saved import Checkpoint
 
 DAMAGED = ("damaged", "incomplete")
 NOT_JUDGED = ("foreign", "unreadable", "too-large")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from terrarium.doctor.detectors.checkpoints import several_processes
-from terrarium.doctor.evidence import Refused, StageEvidence
+from terrarium.doctor.evidence import StageEvidence
 from terrarium.doctor.finding import Finding, Number, Severity
+from terrarium.doctor.saved import Refused
 
 
 def every_rank_saves(stage: StageEvidence) -> Iterator[Finding]:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from terrarium.doctor.evidence import Checkpoint, Missing
+from terrarium.doctor.evidence import Missing
 from terrarium.doctor.json_files import why
 from terrarium.doctor.readers.checkpoint_content import Reading, read_unit
 from terrarium.doctor.readers.checkpoint_units import Unit, expected_files, find_units, marks
 from terrarium.doctor.readers.tree import SAVED
+from terrarium.doctor.saved import Checkpoint
 from terrarium.run.verify import judge
 
 CHECKPOINTS = "checkpoints"

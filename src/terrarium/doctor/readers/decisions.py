@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from terrarium.doctor.evidence import Decided, Decisions
+from terrarium.doctor.decisions import Decided, Decisions
 from terrarium.doctor.json_files import JsonObject, mapping, number
 from terrarium.doctor.readers.jsonl import row_of
 from terrarium.run import disk

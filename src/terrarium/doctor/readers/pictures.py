@@ -77,12 +77,6 @@ def examine_pictures(stage_path: Path) -> tuple[tuple[Picture, ...], tuple[Missi
     return tuple(pictures), tuple(missing)
 
 
-def find_pictures(stage_path: Path) -> tuple[Picture, ...]:
-    """The earliest and the latest picture of each subject in `<stage>/visualizations`."""
-    pictures, _ = examine_pictures(stage_path)
-    return tuple(picture for picture in pictures if picture.when)
-
-
 def open_picture(path: Path) -> Image.Image:
     """A PNG of bounded size, its pixels not yet decoded.
 

@@ -6,12 +6,12 @@ import os
 import re
 from pathlib import Path
 
-from terrarium.doctor.evidence import Refused
 from terrarium.doctor.readers.checkpoint_content import read_unit
 from terrarium.doctor.readers.checkpoint_units import MOST_ENTRIES, Unit, folder_unit
 from terrarium.doctor.readers.checkpoints import CHECKPOINTS
 from terrarium.doctor.readers.file_window import open_window
 from terrarium.doctor.readers.safetensors_file import read_safetensors
+from terrarium.doctor.saved import Refused
 from terrarium.run.flaw import Flaw
 from terrarium.run.folder import parse_checkpoint_name
 from terrarium.run.manifest import SHARD

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-from terrarium.doctor.evidence import Evidence, Kind, Liveness, Missing, Plan, StageEvidence, Unmoved
+from terrarium.doctor.evidence import Evidence, Kind, Liveness, Missing, Plan, StageEvidence
 from terrarium.doctor.history import History
 from terrarium.doctor.json_files import JsonObject, mapping, number, read_object, why
 from terrarium.doctor.ranks import Together
@@ -19,6 +19,7 @@ from terrarium.doctor.readers.pictures import examine_pictures
 from terrarium.doctor.readers.plan import Source, plan_of
 from terrarium.doctor.readers.ranks import RANKS, read_ranks
 from terrarium.doctor.readers.refused import read_refused
+from terrarium.doctor.saved import Unmoved
 from terrarium.doctor.scores import unmeasured
 from terrarium.run.folder import STAGES
 
