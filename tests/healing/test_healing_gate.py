@@ -30,7 +30,7 @@ from terrarium.train.interruption import Interrupted, never
 from terrarium.train.loop import train_stage
 from terrarium.train.optimizer import learning_rate_at
 from terrarium.train.state import TrainState
-from tiny_training import Told, tensor_bytes, timeless
+from tiny_training import Crash, Told, crash_after, tensor_bytes, timeless
 
 pytestmark = pytest.mark.usefixtures("quick_disk")
 
@@ -89,6 +89,33 @@ def test_a_rate_that_is_too_high_is_found_tried_and_lowered(footage: Dataset, tm
     assert rows[-1]["learning_rate"] == pytest.approx(learning_rate_at(199, ward.stage.config) * factor)
     assert ward.decisions()[-1]["what"] == "continue"
     assert any("loss-worse-than-chance, since step" in line for line in ward.told.lines)
+
+
+def test_killed_before_it_falls_ill_it_is_healed_as_if_it_had_not_been(
+    footage: Dataset, tmp_path: Path
+) -> None:
+    """The states of the last gates went with the process; no checkpoint from before the onset is kept."""
+    settings = "steps=140", "learning_rate=1"
+    straight, killed = (Ward(tmp_path / name, footage, *settings) for name in ("straight", "killed"))
+    straight.train()
+    killed.told = crash_after(110)
+    with pytest.raises(Crash):
+        killed.train()
+    again = Ward(tmp_path / "again", footage, *settings)
+    again.folder = killed.folder
+    again.train()
+    assert any("are taken again, to go back to there" in line for line in again.told.lines)
+    cures = [ward.decisions("retune", "roll back") for ward in (straight, again)]
+    for cure in (each for several in cures for each in several):
+        del cure["at"]
+    assert cures[0] == cures[1]
+    assert cures[0][0]["resumed_from"] > 0
+    assert timeless(again.folder) == timeless(straight.folder)
+    last = "video_tokenizer_step_140/"
+    files = [tensor_bytes(ward.folder) for ward in (straight, again)]
+    assert {name: blob for name, blob in files[0].items() if name.startswith(last)} == {
+        name: blob for name, blob in files[1].items() if name.startswith(last)
+    }
 
 
 def test_without_healing_it_stops_with_the_reason(footage: Dataset, tmp_path: Path) -> None:

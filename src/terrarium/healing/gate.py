@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from terrarium.config import Config
@@ -27,12 +27,14 @@ from terrarium.healing.movement import note_unmoved
 from terrarium.healing.retake import bad_in_a_row, try_rates
 from terrarium.healing.treatments import LOWER, begin_anew, believe, cut_batches, lower_rate, pass_over, stop
 from terrarium.healing.trial import LOSS
-from terrarium.healing.way_back import gone_back_to, newest_until
+from terrarium.healing.way_back import gate_before, gone_back_to, newest_until
 from terrarium.run.folder import StageFolder, checkpoint_step
 from terrarium.run.retention import pin
 from terrarium.train.adjustments import Adjustment, Adjustments
 from terrarium.train.interruption import never
-from terrarium.train.recent import Recent, save_recent
+from terrarium.train.proof import replay
+from terrarium.train.recent import KEPT, Recent, save_recent
+from terrarium.train.saver import Snapshot
 from terrarium.train.stages import Stage
 from terrarium.train.state import TrainState
 
@@ -128,14 +130,28 @@ class DoctorGate:
     def _after_trials(self, trouble: Trouble, measure: str, asked: Callable[[], str]) -> Decision:
         """Take the same steps on the same batches, at this rate and at lower ones, to find the cure."""
         stage, folder = self._stage, self._folder
-        start = self._way_back(trouble, but=gone_back_to(folder, trouble))
+        but = gone_back_to(folder, trouble)
+        kept = self._recent.newest_until(trouble.onset, but) or self._remade(trouble, but, asked)
+        start = self._way_back(trouble, kept, but)
         trials = try_rates(stage, self._untrained, folder, self._config, start, trouble, measure, asked)
         return believe(trials, self._config.gates.trial_gain, trouble, checkpoint_step(start))
 
-    def _way_back(self, trouble: Trouble, but: Collection[object] = ()) -> Path | None:
-        """A checkpoint from before the onset; a nearer state that is in memory becomes one."""
+    def _remade(self, trouble: Trouble, but: Collection[object], asked: Callable[[], str]) -> Snapshot | None:
+        """A state that memory lost with a process that was stopped: the steps to it are taken again."""
+        saved, every = newest_until(self._folder, trouble.onset, but), self._stage.config.gate_every
+        step, begin = gate_before(trouble, every, but), checkpoint_step(saved)
+        longest = KEPT * every + self._stage.config.checkpoint_every
+        if step is None or not begin < step <= begin + longest or self._processes > 1:
+            return None
+        self._say(
+            f"{self._stage.name}: the steps from {begin} to {step} are taken again, to go back to there"
+        )
+        fresh = replace(self._stage, model=self._untrained)
+        return replay(fresh, self._folder, self._config, saved, step, asked=asked).snapshot()
+
+    def _way_back(self, trouble: Trouble, kept: Snapshot | None, but: Collection[object] = ()) -> Path | None:
+        """A checkpoint from before the onset; a nearer state that was kept becomes one."""
         saved = newest_until(self._folder, trouble.onset, but)
-        kept = self._recent.newest_until(trouble.onset, but)
         if kept is None or kept.step <= checkpoint_step(saved):
             return saved
         try:
@@ -190,7 +206,7 @@ class DoctorGate:
 
     def _stop(self, trouble: Trouble, reason: str) -> HealthError:
         write_down(self._folder, stop(trouble, reason))
-        newest = self._way_back(trouble)
+        newest = self._way_back(trouble, self._recent.newest_until(trouble.onset))
         best = "There is no checkpoint before that"
         if newest is not None:
             pin(self._folder, newest.name, BEFORE_TROUBLE)

@@ -25,7 +25,7 @@ class Recent:
     """Snapshots; one becomes a checkpoint if training has to go back to it.
 
     Copying a state takes milliseconds and saving it about as long as a step, so every gate can afford a copy.
-    A process that is killed loses them, and resumes from its last checkpoint.
+    A process that is killed loses them: the gate has the steps taken again if it needs one.
     """
 
     def __init__(self) -> None:
