@@ -162,11 +162,12 @@ SPOILS: dict[str, Callable[[float], None]] = {
 
 
 def _before_steps(does: Callable[[Any], None]) -> None:
-    take = train_step
+    take = vars(loop)["train_step"]  # may be spoilt already: several faults come together
 
     def taken(state: Any, *rest: Any) -> Row:
         does(state)
-        return take(state, *rest)
+        row: Row = take(state, *rest)
+        return row
 
     _set(loop, "train_step", taken)
 

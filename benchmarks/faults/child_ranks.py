@@ -121,9 +121,11 @@ def _signal(step: float, number: signal.Signals) -> None:
 def _before_steps(does: Callable[[Any], Any]) -> None:
     if launched.rank() != ILL:
         return
+    take = vars(loop)["train_step"]
 
     def taken(state: Any, *rest: Any) -> Row:
         does(state)
-        return train_step(state, *rest)
+        row: Row = take(state, *rest)
+        return row
 
     vars(loop)["train_step"] = taken

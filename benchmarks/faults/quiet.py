@@ -8,6 +8,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from unittest import mock
 
@@ -128,7 +129,7 @@ def average_not_used(folder: Path, seed: int) -> Outcome:
     ill = ward(folder, seed, f"steps={20 * dice_of(seed).randint(1, 3)}")
     take = state.TrainState.snapshot
 
-    def careless(self: state.TrainState, notes: Mapping[str, object]) -> Any:
+    def careless(self: state.TrainState, notes: Mapping[str, object] = MappingProxyType({})) -> Any:
         live = copy.deepcopy(self.model).eval()
         return take(self, {**notes, "probe_loss": probe_loss(live, ill.stage, ill.config)})
 
