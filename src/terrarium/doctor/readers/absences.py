@@ -6,7 +6,7 @@ The rules, in one place:
   training goes. Lines that were lost out of it are not.
 - Checkpoints are essential in a run or a tree once a thousand steps were logged (twice the interval, where
   the run tells it): by then there must be one. A history given alone has none to show.
-- A stage of ours that was not begun is essential where no stage has a row, or where a later one has and
+- A stage of ours that never began is essential where no stage has a row, or where a later one has and
   nothing trains any more: then it was lost. Otherwise its turn has simply not come.
 - Pictures, configurations and scores are never essential.
 """
@@ -29,12 +29,12 @@ LEAST_ROW_BYTES = 12
 
 
 def of_history(stage: str, history: History, file: str) -> Iterator[Missing]:
-    """What a history that could be read lacks.
+    """What is missing from a history that could be read.
 
     Args:
         stage: its stage.
         history: what was read.
-        file: its name, as it is told.
+        file: its name, as the report gives it.
     """
     if not history.rows:
         yield Missing(stage, "history", "no-rows", file, essential=True)
@@ -45,10 +45,10 @@ def of_history(stage: str, history: History, file: str) -> Iterator[Missing]:
 
 
 def lost_rows(history: History) -> int:
-    """How many rows damage took: those that could be counted, or those whose steps are missing.
+    """How many rows were lost to damage: those that could be counted, or those whose steps are missing.
 
-    A stretch of damage counts as one record, whatever was in it. Where steps are logged at one distance,
-    the gap that it left tells how many rows it held; never more than its bytes have room for.
+    A stretch of damage counts as one record, whatever was in it. Where steps are logged at a regular
+    interval, the gap that it left tells how many rows it held; never more than its bytes have room for.
     """
     forward = np.diff(history.steps)
     forward = forward[forward > 0]

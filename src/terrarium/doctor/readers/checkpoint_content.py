@@ -82,12 +82,12 @@ class _Part:
 
     @property
     def is_shard(self) -> bool:
-        """Whether it is one process' share, in which weights may be missing that others hold."""
+        """Whether it is one process's share; weights missing here may be in another's."""
         return bool(SHARD.search(self.path.stem))
 
     @property
     def state(self) -> list[SeenTensor]:
-        """Its tensors, without records such as the best score: these have names of their own at the top."""
+        """Its tensors without records such as the best score, which lie under names of their own."""
         flat = not _weight_keys(self.contents.value)
         return [
             tensor
@@ -97,7 +97,7 @@ class _Part:
 
     @property
     def weights(self) -> list[SeenTensor]:
-        """Its tensors that are no optimizer's."""
+        """Its tensors that do not belong to an optimizer."""
         return [] if self.is_optimizer else [tensor for tensor in self.state if not _is_optimizers(tensor)]
 
 
@@ -147,7 +147,7 @@ def _check_dangerous(parts: Sequence[_Part]) -> None:
 
 
 def _check_tensors(parts: Sequence[_Part]) -> None:
-    """Whether there are weights, and an optimizer's state where there is a place for one."""
+    """Whether there are weights, and an optimizer state where there is a place for one."""
     for part in parts:
         tensors = part.contents.tensors
         if part.is_shard:
@@ -174,7 +174,7 @@ def _elements(tensors: Sequence[SeenTensor]) -> int:
 
 
 def _has_groups(value: object) -> bool:
-    """Whether an optimizer without moments has parameters at least, as plain SGD does."""
+    """Whether an optimizer without moments at least has parameters, as plain SGD does."""
     groups = value.get("param_groups") if isinstance(value, dict) else None
     return isinstance(groups, list) and any(
         isinstance(group, dict) and group.get("params") for group in groups

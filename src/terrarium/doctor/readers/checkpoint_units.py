@@ -34,10 +34,10 @@ class Unit:
     Attributes:
         name: of its folder or file.
         path: of the folder, or of its first file.
-        step: that its name speaks of; -1 where none.
-        counts_steps: whether the name says that the number is a step, not perhaps an epoch.
+        step: named by it; -1 where there is none.
+        counts_steps: whether the name says that the number is a step; else it may be an epoch.
         ours: whether it is one of Terrarium's, with a manifest that says all about it.
-        files: that hold tensors, the distributed ones aside.
+        files: those that hold tensors, except distributed ones.
         distributed: folders of distributed checkpoints in it.
         bytes: of all its files.
     """
@@ -53,12 +53,12 @@ class Unit:
 
     @property
     def is_folder(self) -> bool:
-        """Whether it is a folder that somebody else than Terrarium filled with files of tensors."""
+        """Whether it is a folder of tensor files not written by Terrarium."""
         return not self.ours and self.path not in self.files
 
     @property
     def is_collection(self) -> bool:
-        """Whether it is no checkpoint, but a folder of several: its files speak of different steps."""
+        """Whether it is a folder of several checkpoints: its files name different steps."""
         parts = [path.relative_to(self.path).parts for path in (*self.files, *self.distributed)]
         inside = {step_of(names[0])[0] for names in parts if names}
         return self.is_folder and self.step < 0 and len(inside - {-1}) > 1
@@ -112,14 +112,14 @@ def find_units(folder: Path, *, ours: bool, depth: int = 1) -> list[Unit]:
 
 
 def expected_files(units: Sequence[Unit]) -> frozenset[str]:
-    """Names that most folders of checkpoints have, and at least two: one that lacks them is incomplete."""
+    """Files that most checkpoint folders, and at least two, have; a folder that lacks one is incomplete."""
     folders = [unit for unit in units if unit.is_folder]
     counts = Counter(name for unit in folders for name in unit.names)
     return frozenset(name for name, count in counts.items() if count > max(1, len(folders) / 2))
 
 
 def marks(unit: Unit) -> tuple[tuple[int, int], ...]:
-    """Sizes and times of its files: other ones than a moment ago mean that it is being written."""
+    """Sizes and times of its files: if they differ from a moment ago, it is being written."""
     folders = [unit.path, *unit.distributed] if unit.is_folder else []
     inside = [path for folder in folders for path in _look_into(folder).every]
     found = []
@@ -133,7 +133,7 @@ def marks(unit: Unit) -> tuple[tuple[int, int], ...]:
 
 
 def step_of(name: str) -> tuple[int, bool]:
-    """The step in a name, and whether it is called one: ("dynamics_step_44000") -> (44000, True)."""
+    """The step in a name, and whether the name calls it a step: ("dynamics_step_44000") -> (44000, True)."""
     counted = _COUNTED.findall(name)
     numbers = counted or _NUMBER.findall(_NO_STEP.sub("", name))
     return (int(numbers[-1]), bool(counted)) if numbers else (-1, False)
@@ -145,7 +145,7 @@ def _looks_like(unit: Unit) -> bool:
 
 
 def _order(unit: Unit) -> tuple[int, int, str]:
-    """By step; those whose names tell none by the time at which they were written."""
+    """Sort key: by step, or by the time of writing where the name gives no step."""
     written = 0
     if unit.step < 0:
         try:
@@ -208,7 +208,7 @@ def _folders(path: Path) -> Iterable[Path]:
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file; what can't be asked counts nothing."""
+    """Bytes of a file; 0 where the system does not say."""
     try:
         return path.lstat().st_size
     except OSError:

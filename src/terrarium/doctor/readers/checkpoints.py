@@ -31,9 +31,9 @@ MOST_CHECKPOINTS = 10_000
 
 @dataclass(frozen=True)
 class _Judged:
-    """A checkpoint, with the step in its name and the one in its content, where there are such.
+    """A checkpoint with the step in its name and the step in its content, where it has them.
 
-    It is changing where its files were written to while they were read.
+    `is_changing` says that its files were written to while they were read.
     """
 
     checkpoint: Checkpoint
@@ -43,7 +43,7 @@ class _Judged:
 
     @property
     def differs(self) -> bool:
-        """Whether the two steps are not the same, nor neighbours (saved before or after the counting)."""
+        """Whether the two steps differ by more than one (one may be saved before or after it is counted)."""
         return self.named is not None and self.told is not None and abs(self.named - self.told) > 1
 
 
@@ -58,7 +58,7 @@ def examine_checkpoints(
         run_id: of a run of ours, the run that they must belong to; any if None.
 
     Returns:
-        The checkpoints by rising step, and what was not looked at; its stage is left open.
+        The checkpoints by rising step, and what was not looked at, without its stage.
     """
     folder = stage_path / CHECKPOINTS
     beside = not folder.is_dir()
@@ -115,7 +115,7 @@ def _checkpoint(unit: Unit, step: int, level: int, reading: Reading) -> Checkpoi
 
 
 def _with_steps(judged: Sequence[_Judged]) -> list[Checkpoint]:
-    """Those whose name and content speak of different steps are flawed, where most others agree.
+    """Mark checkpoints whose name and content give different steps, where most others agree.
 
     Where they don't, names and contents count different things, such as micro-batches and updates.
     """

@@ -1,4 +1,4 @@
-"""A table with a stranger's column names as the histories of its stages, in our names and units."""
+"""Turns a table with a stranger's column names into histories of its stages, in our names and units."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def recognise_stages(
         nan_may_fill: whether the format has no gaps, so that NaN may stand for one.
 
     Returns:
-        stage -> its history; "" for a table that speaks of no stage, or of one beside its own columns.
+        stage -> its history; "" for a table that names no stage, or for columns beside a stage's own.
     """
     columns = table.take_columns()
     if nan_may_fill:
@@ -61,7 +61,7 @@ def recognise_stages(
 
 
 def _by_stage(columns: dict[str, FloatArray], mapping: Mapping[str, str]) -> dict[str, dict[str, FloatArray]]:
-    """Columns such as `dynamics/loss` put apart by stage, each with those that belong to none."""
+    """Columns such as `dynamics/loss` by stage, each with the columns that belong to no stage."""
     parts = {name: name.partition("/" if "/" in name else ".") for name in columns}
     stage_of = {name: stage_named(prefix) if rest else None for name, (prefix, _, rest) in parts.items()}
     losing = {stage for name, stage in stage_of.items() if stage and _is_loss(parts[name][2])}
@@ -125,13 +125,13 @@ def _preferred(spellings: list[str], columns: dict[str, FloatArray]) -> str:
 
 
 def _bookkeeping(columns: Mapping[str, FloatArray]) -> list[str]:
-    """Other counters of steps and clocks: nothing that anybody measures."""
+    """Further step counters and clocks, which measure nothing."""
     found = ((name, recognise(name)) for name in columns)
     return [name for name, known in found if known and known[0] in ("step", "runtime", "timestamp", "epoch")]
 
 
 def _in_our_unit(ours: str, name: str, values: FloatArray) -> FloatArray | None:
-    """Percent as fractions; None where the numbers can't be what the name says, such as a count of codes."""
+    """Percentages as fractions; None where the numbers can't be what the name says (a count of codes)."""
     finite = values[np.isfinite(values)]
     if ours not in FRACTIONS or not finite.size or name == ours == "device_use":
         return values

@@ -36,7 +36,7 @@ class Copies:
 
 
 def group_copies(paths: Iterable[Path]) -> list[Copies]:
-    """Put together what belongs together, by the run's id in the name, else by folder and stem."""
+    """Group files of one history, by the run's id in the name, else by folder and stem."""
     groups: dict[str, list[Path]] = {}
     for path in paths:
         groups.setdefault(_key(path), []).append(path)
@@ -45,7 +45,7 @@ def group_copies(paths: Iterable[Path]) -> list[Copies]:
 
 
 def stem(path: Path) -> str:
-    """The name that a history goes by: of its file without the suffix, of TensorBoard's the folder's."""
+    """A history's name: its file without the suffix, or for TensorBoard its folder."""
     return path.name if path.is_dir() else path.stem
 
 

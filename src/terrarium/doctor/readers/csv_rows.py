@@ -19,7 +19,7 @@ _LETTERS = frozenset(string.ascii_letters + '_/"')
 
 @dataclass
 class _Sheet:
-    """The header that counts now, and rows that wait for being added."""
+    """The header now in force, and rows waiting to be added."""
 
     header: list[str] = field(default_factory=list)
     waiting: list[list[str]] = field(default_factory=list)
@@ -46,7 +46,7 @@ def delimiter_of(header: str) -> str:
 
 
 def looks_like_header(line: str) -> bool:
-    """Whether a line names columns of which at least one is known and none is a number."""
+    """Whether a line names columns: at least one known, none a number."""
     cells = _split(line, delimiter_of(line))
     return any(recognise(cell) for cell in cells) and not any(map(_is_number, cells))
 
@@ -94,7 +94,7 @@ def _split(line: str, delimiter: str) -> list[str]:
 
 
 def _distinct(names: list[str]) -> list[str]:
-    """Names of columns, each once: an empty one, or one that is repeated, gets its place."""
+    """Column names made unique: an empty or repeated one gets its position."""
     seen: set[str] = set()
     for place, name in enumerate(names, 1):
         names[place - 1] = name if name and name not in seen else f"{name or 'column'}_{place}"

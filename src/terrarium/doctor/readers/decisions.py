@@ -12,14 +12,14 @@ from terrarium.run import disk
 
 GATES = "gates.jsonl"
 MOST_BYTES = 2**24
-"""So much is read, from the end: some fifty thousand questions."""
+"""How much is read, from the end: some fifty thousand questions."""
 
 MOST_DECISIONS, MOST_NUMBERS, LONGEST = 200, 60, 1000
 GO_ON = "continue"
 
 
 def read_decisions(path: Path) -> Decisions | None:
-    """Read what was decided, the last ones of very many.
+    """Read what was decided; of very many decisions the last ones.
 
     Args:
         path: of `gates.jsonl`.

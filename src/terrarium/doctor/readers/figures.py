@@ -1,4 +1,4 @@
-"""Where the frames are in a picture: in a grid with a sidecar, or in the two halves of a figure without one.
+"""Where the frames lie in a picture: in a grid with a sidecar, or in the two halves of a figure without one.
 
 TinyWorlds draws a figure with the originals on the left and the model's frames on the right, each half a
 grid with black gaps under a title, on white; where the model makes fewer frames than there are originals,
@@ -164,7 +164,7 @@ def _gaps(grey_HW: Bytes) -> tuple[Gaps, Gaps]:
 
 
 def _count(sides: Sequence[Gaps]) -> int:
-    """Cells along a side: gaps that part it evenly say how many; else the likeliest number that fits them."""
+    """How many cells along a side: as gaps divide it evenly, else the likeliest number that fits them."""
     for runs, length in sides:
         inner = [(start + stop) / 2 for start, stop in runs if start > 0.02 * length and stop < 0.98 * length]
         count = len(inner) + 1
@@ -192,7 +192,7 @@ def _split(block: Box, rows: int, columns: int, gaps: tuple[Gaps, Gaps]) -> list
 
 
 def _even(start: int, stop: int, count: int, side: Gaps) -> list[tuple[int, int]]:
-    """(start, stop) of so many cells, without the gaps between them and what drawing smeared of these."""
+    """(start, stop) of so many equal cells, without the gaps between them and their blurred edges."""
     runs, length = side
     pitch = length / count
     thin = [end - begin for begin, end in runs if end - begin <= 0.12 * pitch]

@@ -1,4 +1,4 @@
-"""NaN that only fills a table: "not logged in this row", written by whoever made a frame of sparse rows."""
+"""NaN that only fills a table: "not logged in this row", as pandas writes sparse rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COMPLEMENT = 0.9  # share of rows in which exactly one of two columns has a numb
 
 
 def open_gaps(columns: dict[str, FloatArray]) -> None:
-    """Turn NaN into gaps, in place, where it can't mean that a number was logged that is none.
+    """Turn NaN into gaps, in place, where it can't be a NaN that was logged.
 
     That is so in columns whose numbers stand alone at regular distances (a validation loss every 500 rows),
     and in their complements (a training loss that is missing in exactly those rows). A loss that becomes NaN

@@ -1,4 +1,4 @@
-"""Whatever lies at some paths, as evidence."""
+"""Turns whatever lies at some paths into evidence: the doctor's way in."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class _Tree:
                 self._add(StageFiles(free_name(name, self.stages)), part)
 
     def _best_copy(self, files: StageFiles) -> dict[str, HistoryFile]:
-        """The copy with the most rows; further ones are read only where something was lost of it."""
+        """The copy with the most rows; other copies are read only where it lost some."""
         best: dict[str, HistoryFile] = {}
         for path in files.histories[:MOST_COPIES]:
             parts = read(path, self.columns)
@@ -147,7 +147,7 @@ class _Tree:
         return any(_same(history, stage.history) for stage in self.stages.values() if stage.history)
 
     def _told(self, path: Path) -> str:
-        """A path as it is told: relative to what was given, or its last two parts."""
+        """A path as the report shows it: relative to what was given, or its last two parts."""
         top = self.layout.path
         if top in path.parents:
             return path.relative_to(top).as_posix()

@@ -1,4 +1,4 @@
-"""A pickle machine that runs nothing: the stack and the opcodes of pickle, with lifeless objects only.
+"""A pickle machine that runs nothing: pickle's stack and opcodes, with inert objects only.
 
 The standard unpickler, however restricted, imports, calls and hashes what a file wants, and allocates what it
 claims. Here the opcodes are decoded by `pickletools`, which only parses, and each moves plain values or
@@ -94,7 +94,7 @@ class _Machine:
         return self.stack.pop()
 
     def last(self, count: int) -> list[object]:
-        """Take this many values off the stack, in the order in which they came."""
+        """Pop this many values, in the order in which they were pushed."""
         return [self.stack.pop() for _ in range(count)][::-1]
 
     def put(self, place: object) -> None:
@@ -105,7 +105,7 @@ class _Machine:
         self.stack = []
 
     def since_mark(self) -> list[object]:
-        """Take everything off the stack that came after the last mark."""
+        """Pop everything pushed since the last mark."""
         items = self.stack
         self.stack = self.below.pop()
         return items

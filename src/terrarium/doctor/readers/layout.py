@@ -61,7 +61,7 @@ class Layout:
         stages: what was found; empty for a run of ours, which is read by its own reader.
         configs: files that may hold the training's configuration.
         asked: configurations that were given by name.
-        missing: what was found and is not examined.
+        missing: what was found but is not examined.
     """
 
     path: Path
@@ -89,7 +89,7 @@ class _Given:
         return given[0] if len(given) == 1 else Path(os.path.commonpath([path.parent for path in given]))
 
     def shown(self, path: Path) -> str:
-        """A path as it is told: relative to what was given, or its last two parts."""
+        """A path as the report shows it: relative to what was given, or its last two parts."""
         return (
             path.relative_to(self.path).as_posix() if self.path in path.parents else "/".join(path.parts[-2:])
         )
@@ -157,7 +157,7 @@ def _given(paths: Sequence[Path]) -> _Given:
 
 
 def _ours(given: _Given) -> Layout | None:
-    """The run of ours in what was given, where there is one and nothing newer of somebody else's."""
+    """The Terrarium run in what was given, unless something newer of another trainer lies there."""
     runs = [top for top in given.tops if is_run(top)]
     stages = [top for top in given.tops if top in given.pieces.stage_folders and is_run(top.parent)]
     if len(runs) > 1 or len(stages) > 1:
@@ -207,7 +207,7 @@ def _history_stage(path: Path, given: _Given, folders: dict[str, Path]) -> str |
 def _named(
     given: _Given, folders: dict[str, Path], named: dict[str, list[Path]]
 ) -> tuple[list[StageFiles], list[tuple[str, Path]]]:
-    """Of each stage one history: in its folder, else the newest, else the longest; and all given by name."""
+    """One history per stage: in its folder, else the newest, else the longest; and all given by name."""
     stages: list[StageFiles] = []
     passed_over: list[tuple[str, Path]] = []
     for name in dict.fromkeys([*folders, *named]):
@@ -244,7 +244,7 @@ def _configs_beside(given: _Given) -> list[Path]:
 
 
 def _beside(tops: Iterable[Path], names: tuple[str, ...]) -> list[Path]:
-    """The nearest folders so called above what was given."""
+    """The nearest folders of this name above what was given."""
     found = []
     for top in tops:
         above = [folder / name for folder in top.parents[:HIGHER] for name in names]

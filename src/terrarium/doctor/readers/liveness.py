@@ -24,7 +24,7 @@ RECENT_ROWS = 1000
 
 
 def liveness_of_run(run_path: Path, stages: Sequence[StageEvidence], now: float | None = None) -> Liveness:
-    """Of a run of ours: held by a writer or not, as the kernel says; where it has no lock, by its files.
+    """Whether a run of ours is alive: by its lock, else by its files.
 
     Args:
         run_path: its folder.
@@ -44,7 +44,7 @@ def liveness_of_files(
     now: float | None = None,
     beside: Iterable[Path] = (),
 ) -> Liveness:
-    """Of anything else: by the time at which the newest file was written.
+    """Whether anything else is alive: by the time at which its newest file was written.
 
     An export (JSON is written whole, and so is a CSV with a JSON beside it) tells when it was made, not when
     a row was logged: then checkpoints and pictures tell. Where all was written within a minute although

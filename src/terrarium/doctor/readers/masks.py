@@ -1,4 +1,4 @@
-"""Truth with holes: beside its dynamics TinyWorlds draws the originals with the hidden patches in grey."""
+"""Truth with holes: TinyWorlds draws the originals beside its dynamics with the hidden patches in grey."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST_UNSEEN = 0.35
 
 
 def find_holes(clips_CTHW: Grey) -> Mask | None:
-    """Where patches are hidden: one colour in a good part of all frames, at other places in each frame.
+    """Where patches are hidden: one colour, in a good part of all frames, at different places in each.
 
     Returns:
         True where hidden [C, T, H, W], or None where nothing is: a background stays where it is.
@@ -38,7 +38,7 @@ def find_holes(clips_CTHW: Grey) -> Mask | None:
 
 
 def shrink_seen(clips_CTHW: Grey, size: tuple[int, int]) -> tuple[Grey, Mask] | None:
-    """Clips and their holes at a smaller size, each pixel the mean of what is seen of it.
+    """Clips and their holes at a smaller size, each pixel the mean of its visible part.
 
     At the rim of a hole a pixel of the smaller size mixes; this way only a rim of the larger size is lost.
 
@@ -47,7 +47,7 @@ def shrink_seen(clips_CTHW: Grey, size: tuple[int, int]) -> tuple[Grey, Mask] | 
         size: (width, height) wanted.
 
     Returns:
-        The clips [C, T, height, width], and where less than half of a pixel is seen; None without holes.
+        The clips [C, T, height, width], and where less than half of a pixel is visible; None without holes.
     """
     hidden_CTHW = find_holes(clips_CTHW)
     if hidden_CTHW is None:
@@ -63,7 +63,7 @@ def shrink_seen(clips_CTHW: Grey, size: tuple[int, int]) -> tuple[Grey, Mask] | 
 
 
 def _grown(hidden: Mask) -> Mask:
-    """One pixel more on each side: at the rim of a hole the colours mix."""
+    """Holes, one pixel wider on each side: at their rim the colours mix."""
     grown = hidden.copy()
     for axis in (2, 3):
         for shift in (-1, 1):

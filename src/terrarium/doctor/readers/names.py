@@ -1,4 +1,4 @@
-"""Which of our columns a stranger's is: `train/loss`, `trainer/global_step`, `lr-AdamW`, `val_loss`."""
+"""Which of our columns a name stands for: `train/loss`, `trainer/global_step`, `lr-AdamW`, `val_loss`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ SPELLINGS = {
         gpu_utilisation gpu_util gpu_usage gpu_load device_utilization""",
     "epoch": "epoch epochs current_epoch epoch_num",
 }
-"""Our name: what others call it, the preferred spelling first. The names come by importance."""
+"""Our name -> what others call it, the preferred spelling first; in order of importance."""
 
 HELD_OUT = ("val", "valid", "validation", "eval", "evaluation", "dev", "heldout", "test")
 FILLERS = frozenset(

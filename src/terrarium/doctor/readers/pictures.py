@@ -1,7 +1,7 @@
-"""Pictures that a stage drew while it trained: found, chosen, and the truth in each held against the model.
+"""Pictures that a stage drew while it trained: found, chosen, and in each the model compared with the truth.
 
 Ours are grids with a sidecar that says which row shows what. Figures without one are taken as TinyWorlds
-draws them: the originals on the left half, the model's on the right.
+draws them: the originals in the left half, the model's frames in the right.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ UNREADABLE = (
 
 
 def examine_pictures(stage_path: Path) -> tuple[tuple[Picture, ...], tuple[Missing, ...]]:
-    """Find the pictures in `<stage>/visualizations` and look at a well-spread few of them.
+    """Find the pictures in `<stage>/visualizations` and examine a few, spread over the training.
 
     Args:
         stage_path: a stage's folder, ours or TinyWorlds'. No link in it is followed.
@@ -132,7 +132,7 @@ def _chosen(subjects: Mapping[str, Mapping[int, Path]]) -> list[tuple[str, int, 
 def _examine(
     stage: str, what: str, step: int, path: Path, when: str, pixels: int
 ) -> tuple[Picture, str, int]:
-    """A picture, the code of why nothing is known of it ("" where something is), and the pixels read."""
+    """A picture, the code of why it could not be judged ("" if it was), and the number of pixels read."""
     sidecar, _ = read_object(path.with_suffix(".json"), LARGEST_SIDECAR_BYTES)
     rows, columns = _count(sidecar, "rows"), _count(sidecar, "columns")
     labels = sidecar.get("row_labels")
@@ -163,7 +163,7 @@ def _grey(image: Image.Image) -> Bytes:
 
 
 def _pairs(grey_HW: Bytes, clips: Sequence[Clips]) -> tuple[Pair, ...]:
-    """Truth against model for a well-spread few of the clips; clips whose truth is hidden are left out."""
+    """Truth against model for a few clips, spread over the picture; none whose truth is hidden."""
     places = np.unique(np.linspace(0, len(clips) - 1, min(MOST_PAIRS, len(clips))).round().astype(int))
     if not len(places):
         return ()

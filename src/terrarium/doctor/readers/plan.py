@@ -1,4 +1,4 @@
-"""What a training was told to do, read out of whatever configuration there is."""
+"""What a training was told to do, read from whatever configuration there is."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ELSEWHERE = re.compile(
 
 @dataclass(frozen=True)
 class _Settings:
-    """Key -> value: in the stage's own section, in no stage's, and in those of other stages."""
+    """Key -> value: in the stage's own section, outside all sections of stages, and in other stages'."""
 
     own: JsonObject
     common: JsonObject
@@ -43,7 +43,7 @@ class _Settings:
 
 
 def plan_of(stage: str, sources: Sequence[Source]) -> Plan:
-    """What some configurations say of one stage.
+    """What the given configurations say about one stage.
 
     Args:
         stage: its name; keys in a section of that name, or beginning with it, are its own, and those of other

@@ -1,4 +1,4 @@
-"""The words of the field for what `Plan` holds."""
+"""The names that trainers commonly use for what `Plan` holds."""
 
 from __future__ import annotations
 

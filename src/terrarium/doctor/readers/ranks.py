@@ -22,11 +22,11 @@ from terrarium.run import disk
 
 RANKS = "ranks.jsonl"
 MOST_BYTES = 2**25
-"""So much is read, from the end: a quarter of a million steps of two processes."""
+"""How much is read, from the end: a quarter of a million steps of two processes."""
 
 MOST_RANKS = 4096
 MOST_STRETCHES = 100
-"""The number of processes may change so often; of more changes the last ones count."""
+"""How many changes of the number of processes are kept, the last ones."""
 
 MOST_SECONDS = 1e12  # thirty thousand years
 
@@ -83,7 +83,7 @@ def _tail(path: Path) -> tuple[bytes, bool]:
 
 
 def _count(row: JsonObject) -> int:
-    """Of how many processes a row tells; 0 where it is none."""
+    """How many processes a row describes; 0 where it is no such row."""
     step, lists = row.get("step"), [row.get(name) for name in ("ready_seconds", "clips", "clock")]
     lengths = {len(each) for each in lists if isinstance(each, list)}
     if type(step) is not int or not 0 <= step < _HIGHEST_STEP or len(lengths) != 1:
@@ -100,14 +100,14 @@ def _add(raw: _Raw, row: JsonObject) -> None:
 
 
 def _seconds(values: Any, count: int) -> Iterator[float]:
-    """A figure of each rank, NaN where it is none, or none that a clock shows."""
+    """One figure per rank; NaN where it is no number or nothing that a clock shows."""
     for value in values if isinstance(values, list) else [None] * count:
         seconds = number(value)
         yield float("nan") if seconds is None or not 0 <= seconds <= MOST_SECONDS else seconds
 
 
 def _names(values: Any, count: int) -> Iterator[int]:
-    """A number for what each rank calls its clips: the same for the same."""
+    """What each rank calls its clips, as numbers: equal names, equal numbers."""
     for value in values if isinstance(values, list) else [None] * count:
         is_name = isinstance(value, str) and value != ""
         yield zlib.crc32(str(value).encode("utf-8", "replace")) if is_name else UNKNOWN

@@ -1,4 +1,4 @@
-"""The state that was refused last when it was to be saved: put aside under a hidden name."""
+"""The state that saving refused last, put aside under a hidden name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from terrarium.run.folder import parse_checkpoint_name
 from terrarium.run.manifest import SHARD
 
 MOST_DEEP_BYTES = 2**28
-"""What is larger is judged by its tables, which tell an empty one too."""
+"""Larger ones are judged by their tables only, which also reveal an empty one."""
 
 MOST_NAMED = 5
 _NAME = re.compile(r"\.refused-(\w{1,200})-([0-9]{1,9})")
@@ -25,7 +25,8 @@ KNOWN_FLAWS = ("empty", "not-finite")
 
 
 def read_refused(stage_path: Path) -> Refused | None:
-    """What was put aside in a stage's `checkpoints/`, of several that of the latest step; None for nothing.
+    """What was put aside in a stage's `checkpoints/`; of several, the one of the latest step; None if nothing
+    was.
 
     Args:
         stage_path: the stage's folder. Never raises for what it finds there.

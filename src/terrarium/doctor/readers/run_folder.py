@@ -1,4 +1,4 @@
-"""A run folder of ours as evidence."""
+"""Reads a run folder of ours as evidence."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def read_run(path: Path, only: str | None = None, asked: tuple[Source, ...] = ()
     Args:
         path: the run folder.
         only: the one stage to read; all if None.
-        asked: configurations that were given besides, the surest first.
+        asked: configurations that were given in addition, the surest first.
 
     Returns:
         The evidence, complete with the list of what could not be examined.
@@ -78,7 +78,7 @@ def _sources(name: str, config: JsonObject, run: JsonObject) -> tuple[Source, ..
 
 
 def _changed(plan: Plan, stage_path: Path) -> Plan:
-    """The plan with the rate that a roll-back to the beginning chose: a cure is no rate that is ignored."""
+    """The plan with the rate that a roll-back chose, so that this cure is no rate that was not applied."""
     made = read_object(stage_path / ADJUSTMENTS)[0].get("adjustments")
     factors = [
         number(each.get("rate_factor"))
@@ -90,7 +90,7 @@ def _changed(plan: Plan, stage_path: Path) -> Plan:
 
 
 def _unmoved(stage_path: Path) -> Unmoved | None:
-    """What a gate noted about parameters that stay what they were; None where none did."""
+    """What a gate noted about parameters that do not move; None where none did."""
     noted = read_object(stage_path / PARAMETERS)[0]
     names, share, step = noted.get("unmoved"), number(noted.get("share")), number(noted.get("step"))
     if not isinstance(names, list) or share is None or step is None:

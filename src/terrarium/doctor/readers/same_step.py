@@ -1,4 +1,4 @@
-"""Rows that speak of the same step, put into one: most loggers write what they measure piece by piece."""
+"""Joins rows of the same step: most loggers write what they measure piece by piece."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders of stages and runs: what they are called, how old they are, whose they are."""
+"""Folders of stages and runs: their names, their age, and who wrote them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TIME = re.compile(r"(\d{4})\D?(\d\d)\D?(\d\d)\D?(\d\d)\D?(\d\d)\D?(\d\d)")
 
 
 def is_run(path: Path) -> bool:
-    """Whether a folder is a run of ours, be it one that has hardly begun or that lost its `run.json`."""
+    """Whether a folder is a run of ours, even one that has hardly begun or has lost its `run.json`."""
     try:
         names = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
     except OSError:
@@ -45,7 +45,7 @@ def newest_folders(folders: Iterable[Path], stage: str | None = None) -> tuple[d
 
 
 def folder_name(folder: Path, stage: str | None = None) -> str:
-    """What a stage folder is called: by its name, by the names in it, by `stage`, else as it is."""
+    """A stage folder's stage: by its name, by the names in it, by `stage`, else its own name."""
     inside = (stage_named(path.name) for part in STAGE_PARTS for path in _some(folder / part))
     told = stage_of_folder(folder.name) or next((name for name in inside if name), stage)
     return told or (UNNAMED if _TIME.search(folder.name) else folder.name)

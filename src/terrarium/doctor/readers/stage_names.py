@@ -1,4 +1,4 @@
-"""Which stage a name speaks of: `dynamics_history_2pghxx71_latest.csv`, `LAM`, `VideoTokenizer`."""
+"""Which stage a name refers to: `dynamics_history_2pghxx71_latest.csv`, `LAM`, `VideoTokenizer`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
 def stage_named(name: str) -> str | None:
-    """The stage that the name of a file or a column speaks of first, or None."""
+    """The stage that the name of a file or column mentions first, or None."""
     fits = [(place, -length, stage) for place, length, stage in _fits(name)]
     return min(fits)[2] if fits else None
 
@@ -39,7 +39,7 @@ def stage_of_folder(name: str) -> str | None:
 
 
 def stage_of(path: Path, top: Path) -> str | None:
-    """The stage that a file's name speaks of, else the nearest folder called after one, up to `top`."""
+    """The stage in a file's name, else that of the nearest folder named after one, up to `top`."""
     named = None if path.is_dir() else stage_named(path.stem)
     folders = (path, *path.parents) if path.is_dir() else path.parents
     for folder in folders:
@@ -50,7 +50,7 @@ def stage_of(path: Path, top: Path) -> str | None:
 
 
 def in_training_order(names: Iterable[str]) -> list[str]:
-    """The three stages first, as they stand on each other; all others as they come."""
+    """The three stages first, in the order of training; all others as they come."""
     given = list(dict.fromkeys(names))
     return [name for name in STAGES if name in given] + [name for name in given if name not in STAGES]
 

@@ -1,4 +1,4 @@
-"""Which column counts the steps of a history, and what stands in where none does."""
+"""Which column counts the steps of a history, and what replaces it where none does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows from a file on their way to a history: columns under the file's own names, within bounds.
+"""Rows read from a file, before they are a history: columns under the file's own names, within bounds.
 
 One number says what a row has in a column: a finite value; NaN where the row has nothing there; +inf where
 it logged NaN; -inf where it logged an infinity. So nothing that is not finite is ever taken for a gap.
@@ -21,7 +21,7 @@ ABSENT, LOGGED_NAN, LOGGED_INFINITY = math.nan, math.inf, -math.inf
 
 MOST_ROWS = 4_000_000
 MOST_COLUMNS = 64
-"""Columns that are kept of those that are known, and as many of all others."""
+"""How many known columns are kept, and as many of all others."""
 MOST_CELLS = 32_000_000
 FEWEST_COLUMNS = 8
 MOST_NAMES = 4096

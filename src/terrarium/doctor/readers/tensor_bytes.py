@@ -91,7 +91,7 @@ def look(region: Window, places: Sequence[Place]) -> int:
 
 
 def _disjoint(places: Iterable[Place]) -> list[Place]:
-    """The same bytes in places that do not overlap: shared weights and views are read once."""
+    """Merges overlapping places, so that shared weights and views are read once."""
     merged: list[Place] = []
     for place in sorted(places, key=lambda place: place.start):
         if merged and place.start < merged[-1].stop:

@@ -1,4 +1,4 @@
-"""Where the tensors of a torch file lie in its storages; everything that the file says of them is checked."""
+"""Where the tensors of a torch file lie in its storages; everything that the file claims is checked."""
 
 from __future__ import annotations
 

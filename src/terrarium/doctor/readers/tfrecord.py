@@ -1,6 +1,6 @@
 """TensorFlow's framing of records: u64 length, its checksum, the data, their checksum.
 
-There are no marks to find the next record by, so after damage every place is tried until one holds a length
+Nothing marks where a record begins, so after damage every position is tried until one holds a length
 whose checksum fits: https://www.tensorflow.org/tutorials/load_data/tfrecord
 """
 

@@ -40,7 +40,7 @@ _INSTRUCTIONS = 100_000  # of SQLite's machine between two looks at the clock
 
 
 def read_runs(path: Path, wanted: frozenset[str]) -> list[tuple[Table, Facts]]:
-    """The rows and the facts of each run in a database, the newest run first.
+    """Rows and facts of each run in a database, the newest run first.
 
     Args:
         path: the file.

@@ -27,7 +27,7 @@ NO_HISTORIES = re.compile(
     r"report\..*|scores\.json|gates\.jsonl|history\.discarded\.jsonl|config\.json|run\.json"
     r"|manifest\.json|state\.json"
 )
-"""What Terrarium itself writes and a reader of histories must never take for one."""
+"""What Terrarium itself writes, never to be taken for a history."""
 
 _NOT_ENTERED = re.compile(r"\.(?!hydra$).*|node_modules|__pycache__|site-packages|datasets?|footage|media")
 _COLUMN = rb"(?:[\w ./-]{0,80}[/_. ])?(?:loss|steps?|iter(?:ation)?|epoch)"
@@ -55,7 +55,7 @@ class Pieces:
     cut_short: bool = False
 
     def add(self, more: Pieces) -> None:
-        """Take in what was found elsewhere."""
+        """Add what was found elsewhere."""
         self.runs += more.runs
         self.stage_folders += more.stage_folders
         self.histories += more.histories
@@ -95,7 +95,7 @@ def walk(top: Path) -> Pieces:
 
 
 def _logs_of_savers(folder: Path, saved: list[str]) -> list[Path]:
-    """What the Hugging Face trainer logged so far, as it lies in the newest of its checkpoints."""
+    """The Hugging Face trainer's log, as it lies in the newest of its checkpoints."""
     inside = folder / STAGE_PARTS[0]
     below = [entry.name for entry in _entries(inside, MOST_OF_A_KIND) if SAVED.fullmatch(entry.name)]
     found = [folder / name for name in saved] + [inside / name for name in below]
@@ -170,7 +170,7 @@ def _head(path: Path) -> bytes:
 def rows_roughly(path: Path) -> int:
     """About how many rows a history holds, without reading it as one: to compare copies of the same.
 
-    Steps named (JSON, W&B), else lines; 0 for what can't be read. At most 1 GiB is looked at.
+    Counts mentions of a step (JSON, W&B), else lines, in at most 1 GiB; 0 for what can't be read.
     """
     counts = dict.fromkeys((b"\n", b"_step", b'"step"'), 0)
     try:
