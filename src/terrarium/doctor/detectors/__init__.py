@@ -1,4 +1,4 @@
-"""The detectors: one function for one code, and its docstring is the page that `--explain` prints.
+"""The detectors: one function per code; its docstring is the page that `--explain` prints.
 
 A function called `loss_diverging` has the code `loss-diverging`. It yields findings, or nothing: it never
 says that all is well, never raises because of what a history holds, and decides nothing about causes. Which

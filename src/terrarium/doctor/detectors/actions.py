@@ -29,10 +29,10 @@ class Actions:
     Attributes:
         steps_N: of the rows [N].
         entropy_N: entropy of the codes in nats [N]; the logarithm of their number where only that is logged.
-        unique: the number of different actions in the median batch of late, or NaN.
+        unique: the number of different actions in the median recent batch, or NaN.
         codes: number of action codes; the most ever seen in a batch where nothing says it.
         known: whether something says it.
-        most: entropy of `codes` codes in even use, in nats.
+        most: entropy of `codes` codes used equally often, in nats.
     """
 
     steps_N: FloatArray
@@ -56,7 +56,7 @@ def late_rows(rows: int, share: float, least: int) -> int:
 
 
 def _actions(stage: StageEvidence) -> Actions | None:
-    """What is known of a stage's actions, or None where that is too little to judge."""
+    """What is known about a stage's actions, or None where it is too little to judge."""
     steps, entropy = stage.series("action_entropy")
     unique_steps, unique = stage.series("unique_actions")
     if entropy.size == 0:
@@ -89,7 +89,7 @@ def _number_of_actions(stage: StageEvidence) -> tuple[float, bool]:
 
 
 def codes_per_use(stage: StageEvidence) -> float | None:
-    """Actions in a batch over the usage logged beside them, where that is one whole number throughout."""
+    """Actions per batch divided by the logged usage, where that is the same whole number throughout."""
     unique, usage = stage.kept.column("unique_actions"), stage.kept.column("codebook_usage")
     if unique is None or usage is None:
         return None
@@ -171,8 +171,8 @@ def actions_narrow(stage: StageEvidence) -> Iterator[Finding]:
     What to do: let the stage weigh motion more or use more diverse footage; judge codes by whether the
     wrong one makes the prediction worse, not by their number alone.
 
-    Silent when: there are few actions because few were asked for, entropy only fluctuates from batch to
-    batch, or the run is young.
+    Silent when: few actions were asked for, entropy only fluctuates from batch to batch, or the run is
+    young.
     """
     actions = _actions(stage)
     if actions is None or not _mature(stage, actions):

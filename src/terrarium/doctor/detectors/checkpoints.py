@@ -18,18 +18,18 @@ FEWEST_WRITTEN_OVER = 2
 def checkpoint_empty(stage: StageEvidence) -> Iterator[Finding]:
     """Checkpoints hold no weights.
 
-    Looks for: checkpoints whose model, or whose optimizer, is an empty dict. They are told by their content:
-    an empty file of torch.save has about a kilobyte and loads without complaint.
+    Looks for: checkpoints whose model, or whose optimizer, is an empty dict. They are recognised by their
+    content: an empty file of torch.save has about a kilobyte and loads without complaint.
 
     Why it matters: nothing can be resumed from them, and usually nobody notices before it is needed. Where
     most are empty, every hour of training is at risk.
 
-    What to do: find out who writes the file. Mostly every process of a distributed training writes to one
-    path, and the state that all but the first one gather is empty: let one process write, into a new file
-    that is renamed when it is complete, and refuse to save what is empty. Then train for a thousand steps,
+    What to do: find out who writes the file. Usually every process of a distributed training writes to the
+    same path, and the state that all but the first gather is empty: let one process write, into a new file
+    that is renamed when it is complete, and refuse to save an empty state. Then train for a thousand steps,
     save, resume, and compare.
 
-    Silent when: there is a state, however small; or an optimizer keeps none, as plain SGD does.
+    Silent when: there is a state, however small, or the optimizer has none, as plain SGD.
     """
     empty = _flawed(stage, "empty")
     if empty:
@@ -51,7 +51,7 @@ def _writers(stage: StageEvidence, empty: Sequence[Checkpoint]) -> tuple[str, di
 
 
 def several_processes(stage: StageEvidence) -> int:
-    """How many processes trained it, by its configuration or by what they said; 1 where none tells."""
+    """How many processes trained it, by its configuration or by what they logged; 1 where neither says."""
     return max(stage.plan.several_writers or 1, stage.ranks.most if stage.ranks else 1)
 
 
@@ -59,16 +59,16 @@ def checkpoint_damaged(stage: StageEvidence) -> Iterator[Finding]:
     """Checkpoints are damaged or incomplete.
 
     Looks for: files that end too early, whose checksums do not fit their bytes, or that are missing from a
-    checkpoint. Loading would notice few of these: torch.load and safetensors compare no checksums.
+    checkpoint. Loading notices few of these: torch.load and safetensors compare no checksums.
 
     Why it matters: a flipped bit in the weights loads silently and trains on. A disk, or a way of saving,
-    that damaged one checkpoint will damage others.
+    that damaged one checkpoint will damage more.
 
-    What to do: go on from a whole one. Write to a hidden name, flush, compare, and rename; look at the
-    disk's health and its free space, and at whatever ended the process while it was saving.
+    What to do: resume from a whole one. Write to a hidden name, flush, compare, and rename; check the
+    disk's health and free space, and whatever ended the process while it was saving.
 
-    Silent when: all that the format can tell is in order. Safetensors has no checksums: in it a flipped bit
-    is told only where it contradicts the table or makes a number that is not finite.
+    Silent when: everything that the format lets one check is in order. Safetensors has no checksums: in it a
+    flipped bit is told only where it contradicts the table or makes a number that is not finite.
     """
     damaged = _flawed(stage, *DAMAGED)
     if damaged:
@@ -85,7 +85,7 @@ def checkpoint_not_finite(stage: StageEvidence) -> Iterator[Finding]:
     Why it matters: one such number spreads through every layer at the first step. What is trained from
     there is lost, however the loss looks.
 
-    What to do: go back to the last checkpoint that is finite, and find what made the first NaN: a rate that
+    What to do: go back to the last finite checkpoint, and find what made the first NaN: a learning rate that
     is too high, half precision without a scaler, a division by zero.
 
     Silent when: the only ones are masks for attention (zeros and minus infinity), or records such as the
@@ -108,7 +108,7 @@ def checkpoint_zero(stage: StageEvidence) -> Iterator[Finding]:
     weights are saved before they are gathered from other processes or from another device, and on disks
     that lost a write.
 
-    What to do: go on from another one; look at what is saved, in the process that saves it.
+    What to do: resume from another one; check what is saved, in the process that saves it.
 
     Silent when: any weight is not zero: biases and last layers may well begin at zero.
     """
@@ -119,7 +119,7 @@ def checkpoint_zero(stage: StageEvidence) -> Iterator[Finding]:
 
 
 def checkpoint_wrong_step(stage: StageEvidence) -> Iterator[Finding]:
-    """Checkpoints are of other steps than their names say.
+    """Checkpoints hold other steps than their names say.
 
     Looks for: a step in the content that differs by more than one from the step in the name.
 
@@ -138,7 +138,7 @@ def checkpoint_wrong_step(stage: StageEvidence) -> Iterator[Finding]:
 
 
 def checkpoint_hostile(stage: StageEvidence) -> Iterator[Finding]:
-    """Loading a checkpoint would run something.
+    """Loading a checkpoint would run code.
 
     Looks for: pickles that name functions which start programs, open files or import code, such as
     `os.system`. Nothing is run here to find out.
@@ -146,7 +146,7 @@ def checkpoint_hostile(stage: StageEvidence) -> Iterator[Finding]:
     Why it matters: `torch.load` without `weights_only=True` runs it, with all your rights.
 
     What to do: do not load it. Find out where the file comes from, and take the weights from a source that
-    you trust, best as safetensors.
+    you trust, preferably as safetensors.
 
     Silent when: a pickle only names classes, which may be anybody's; they are not run here either.
     """

@@ -33,8 +33,8 @@ def codebook_collapsed(stage: StageEvidence) -> Iterator[Finding]:
     and stayed there to the end. A usage of next to nothing that never was more, and does not grow, is
     only worth a look.
 
-    Why it matters: codes that nothing is assigned to carry nothing. The model has to describe every
-    frame with the few that are left, and what the next stage learns is made of those.
+    Why it matters: unused codes carry no information. The model has to describe every frame with the few
+    that are left, and the next stage learns from nothing else.
 
     What to do: go back to a checkpoint from before the fall; lower the learning rate, re-initialise
     unused codes from the encoder's outputs, or use a quantiser without a learned codebook (FSQ).
@@ -62,7 +62,7 @@ def codebook_collapsed(stage: StageEvidence) -> Iterator[Finding]:
 
 
 def _never_used(stage: StageEvidence, usage: FloatArray) -> bool:
-    """Whether next to nothing is used, never was, and use does not grow either."""
+    """Whether next to nothing is used, never was, and use does not grow."""
     steps, _ = stage.series("codebook_usage")
     thirds = [float(np.median(third)) for third in np.array_split(usage, 3)]
     steady = max(thirds) <= _least_usage(stage) and thirds[2] < 1.5 * thirds[0] + 1e-12

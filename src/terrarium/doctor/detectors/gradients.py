@@ -1,4 +1,4 @@
-"""The norm of the gradients against its own typical level: grown out of hand, gone, or no number."""
+"""The norm of the gradients against its own typical level: exploding, vanishing, or not finite."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _grown(shift: Shift, level_N: FloatArray) -> bool:
 
 
 def _loss_is_ill(stage: StageEvidence) -> bool:
-    """Whether the loss rises, or ends in what is no number."""
+    """Whether the loss rises or ends in NaN."""
     bad = stage.kept.not_finite.get("loss")
     return loss_rise(stage) is not None or bool(bad is not None and bad[-20:].any())
 
@@ -112,7 +112,7 @@ def gradient_vanishing(stage: StageEvidence) -> Iterator[Finding]:
     Looks for: a gradient norm that fell to a thousandth of its level or less and stays there, or that is
     under 1e-8 over the last tenth of the rows, while the loss still is far from zero.
 
-    Why it matters: weights that get no gradient do not learn. As a rule part of the graph is detached, a
+    Why it matters: weights that get no gradient do not learn. Usually part of the graph is detached, a
     mask hides everything, or numbers underflow.
 
     What to do: check that the loss depends on the parameters, that no mask is all zero, and the loss
@@ -151,7 +151,7 @@ def _converged(stage: StageEvidence) -> bool:
 
 
 def gradient_not_finite(stage: StageEvidence) -> Iterator[Finding]:
-    """Gradients were infinite or no numbers.
+    """Gradients were infinite or NaN.
 
     Looks for: gradient norms that are not finite in five rows in succession, in 1 % of all rows, or at
     the end.
@@ -161,7 +161,7 @@ def gradient_not_finite(stage: StageEvidence) -> Iterator[Finding]:
     What to do: refuse steps whose gradient is not finite, look at the batches around the first one,
     compute the loss in higher precision, resume from before it.
 
-    Silent when: single steps are concerned, or the first fifty rows: a loss scaler of mixed precision
+    Silent when: only single steps or the first fifty rows are affected: a loss scaler of mixed precision
     finds its scale by such steps and skips them.
     """
     bad = stage.kept.not_finite.get("grad_norm")

@@ -1,4 +1,4 @@
-"""The learning rate alone: is there one, and is it the one that was asked for?"""
+"""The learning rate itself: is there one, and is it the one that was asked for?"""
 
 from __future__ import annotations
 
@@ -30,15 +30,16 @@ def rates_of(stage: StageEvidence) -> tuple[FloatArray, FloatArray]:
 
 
 def learning_rate_zero(stage: StageEvidence) -> Iterator[Finding]:
-    """Nothing is learnt any more: the learning rate is zero.
+    """Nothing is learnt: the learning rate is zero.
 
     Looks for: a learning rate of zero, or of less than a millionth of its peak, in every row or over the
     last twentieth of the rows and at least 50 of them.
 
-    Why it matters: every step from there on costs what a step costs and changes nothing.
+    Why it matters: every step from there on costs as much as any other and changes nothing.
 
-    What to do: look at the schedule: its length against the planned steps, its units (epochs, steps,
-    micro-batches), who calls it how often; then set the rate and read it back from the optimizer.
+    What to do: check the schedule: its length against the planned steps, its units (epochs, steps,
+    micro-batches), where and how often it is called; then set the rate and read it back from the
+    optimizer.
 
     Silent when: a schedule touches zero at its end, between its cycles, or in the first steps of a
     warm-up.
@@ -155,7 +156,7 @@ def _not_applied(stage: StageEvidence, rate: float, asked: float, first: int) ->
 
 
 def _came_back(stage: StageEvidence) -> Iterator[Finding]:
-    """A rate that had fallen and is at its old peak again from a restart on."""
+    """A rate that had fallen and, since a restart, is at its old peak again."""
     history = stage.history
     rate = None if history is None else history.column("learning_rate")
     if history is None or rate is None:

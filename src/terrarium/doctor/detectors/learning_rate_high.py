@@ -34,7 +34,7 @@ class Illness:
     Attributes:
         step: where it began.
         grave: whether it is beyond doubt.
-        times: by how much the loss rose; inf where it ended in what is no number.
+        times: by how much the loss rose; inf where it ended in NaN.
         sudden: whether it came from one row to the next.
     """
 
@@ -46,7 +46,7 @@ class Illness:
 
 @dataclass(frozen=True)
 class Blamed:
-    """The rate that a loss may have fallen ill of.
+    """The rate that may have made a loss ill.
 
     Attributes:
         there: the rate where the illness began.
@@ -71,7 +71,7 @@ class Blamed:
 def learning_rate_too_high(stage: StageEvidence) -> Iterator[Finding]:
     """The learning rate is too high for this run.
 
-    Looks for: a loss that rises, or ends in what is no number, while the learning rate is 2e-3 or more
+    Looks for: a loss that rises, or ends in NaN, while the learning rate is 2e-3 or more
     and still near its peak, or is on its way there; or a rise that begins just where a warm-up brings
     the rate to its peak, of 5e-4 or more.
 
@@ -79,8 +79,8 @@ def learning_rate_too_high(stage: StageEvidence) -> Iterator[Finding]:
     the longer this lasts. A cosine over 300,000 steps has hardly fallen after 50,000.
 
     What to do: resume from before the rise with about a tenth of the rate, and read the rate in effect
-    back: a scheduler's saved state puts the old one back. Compare a thousand steps at the rate, a third,
-    a tenth.
+    back: a scheduler's saved state puts the old one back. Compare a thousand steps each at the rate, a
+    third of it, and a tenth.
 
     Silent when: the loss is healthy, however high the rate; the rate is zero or small; it had fallen to
     less than a third of its peak before the rise began; or the loss moved to its new level at once, after
@@ -133,7 +133,7 @@ def _too_high(stage: StageEvidence, illness: Illness, blamed: Blamed, confidence
 def _figures(
     stage: StageEvidence, illness: Illness, blamed: Blamed
 ) -> tuple[dict[str, float | str], list[Number]]:
-    """What the sentence about a rate says, and the numbers that it stands on."""
+    """Values for the sentence about a rate, and the numbers that it rests on."""
     there, peak, now = blamed.there, blamed.peak, blamed.now
     values: dict[str, float | str] = {"rate": peak, "rate_now": now, "share": now / peak}
     values |= {"rate_at": there} if there >= STILL * peak else {"rate_rising": there}
@@ -151,7 +151,7 @@ def _figures(
 
 
 def _illness(stage: StageEvidence) -> Illness | None:
-    """What is wrong with the loss, if anything: it rises, or is no number at the end."""
+    """What is wrong with the loss, if anything: it rises, or is not finite at the end."""
     curve, rise = loss_curve(stage), loss_rise(stage)
     climb = None if curve is None else _climb(curve)
     if curve is not None and climb is not None:

@@ -1,4 +1,4 @@
-"""Losses held against guessing: worse than it, or never better than it."""
+"""Losses compared with guessing: worse than it, or never better."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ def loss_worse_than_chance(stage: StageEvidence) -> Iterator[Finding]:
     configuration accumulates gradients and the first rows show that the logged loss was divided by that, the
     undivided loss is compared.
 
-    Why it matters: a model that knows nothing does better. There is no reading of such a run under which it
-    should go on; and a divided loss hides it.
+    Why it matters: a model that knows nothing does better. Nothing justifies going on with such a
+    run; and a divided loss hides it.
 
     What to do: stop. Look for the cause in the learning rate first, then in labels and the loss: targets
     shifted by one, a wrong mask, a sign.
@@ -218,7 +218,7 @@ def _long_enough(curve: LossCurve) -> bool:
 
 
 def _at_chance(curve: LossCurve, guess: Chance) -> bool | None:
-    """Whether the loss never was better than guessing; None where it began somewhere else altogether."""
+    """Whether the loss never was better than guessing; None where it began at another level altogether."""
     level = math.log(guess.level / guess.factor)
     if curve.first > level + 1 or curve.first < level - 0.3:
         return None

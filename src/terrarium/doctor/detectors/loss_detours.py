@@ -1,4 +1,4 @@
-"""Spikes that cost a good part of the run: the loss needs long to come back to where it had been."""
+"""Spikes that cost a good part of the run: the loss takes long to come back to where it had been."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Detour:
 
 
 def find_detour(curve: LossCurve) -> Detour | None:
-    """The detour that began with the tallest step up of the loss, or None where that was soon made good."""
+    """The detour that began with the loss's tallest step up, or None where the loss soon came back."""
     size, medians = curve.blocks.size, curve.blocks.medians
     least = max(LEAST_ROWS, round(LEAST_SHARE * curve.count))
     row = _tallest_step(curve)

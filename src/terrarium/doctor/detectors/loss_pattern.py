@@ -26,13 +26,13 @@ def loss_sawtooth(stage: StageEvidence) -> Iterator[Finding]:
     Looks for: a period with overtones in the spectrum of the loss, of which the run holds at least six, the
     same in its first and its second half, at least 5 % high and not lost in the noise.
 
-    Why it matters: the pattern is the order of the data: it is not shuffled, or sorted, and the model learns
-    and forgets the same things in turn. Its gradient is that of a different task in every part of the period.
+    Why it matters: the pattern is the order of the data: they are sorted or not shuffled, and the model
+    learns and forgets the same things in turn. Each part of the period trains it on a different task.
 
     What to do: shuffle, and reshuffle in every epoch; compare the period with the number of steps in one.
 
     Silent when: there are fewer than six periods, the pattern is a plain sine or fades, the learning rate
-    has the same period, or the schedule is known to be cyclical, of few cycles, and no rate was logged.
+    has the same period, or the schedule is known to be cyclical with few cycles and no rate was logged.
     """
     curve = loss_curve(stage)
     if curve is None:

@@ -65,7 +65,7 @@ def resumes(stage: StageEvidence, curve: LossCurve) -> dict[int, str]:
 
 
 def _unusual(pauses_N: FloatArray, long_P: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The long pauses without those of a habit: many of one kind are for evaluation or saving."""
+    """The long pauses that are no habit: many of one kind are for evaluation or saving."""
     if long_P.size <= FEW_PAUSES:
         return long_P
     return long_P[pauses_N[long_P] > 3 * np.median(pauses_N[long_P])]
@@ -130,7 +130,7 @@ def loss_jump(stage: StageEvidence) -> Iterator[Finding]:
     of the run.
 
     Why it matters: after a complete resume nothing changes. A jump says that something was not restored: the
-    optimizer's moments as a rule, else averaged weights, the scheduler, the normaliser of the data, the order
+    optimizer's moments usually, else averaged weights, the scheduler, the normaliser of the data, the order
     of the data.
 
     What to do: compare what is saved with what is loaded, tensor by tensor; resume again from the checkpoint

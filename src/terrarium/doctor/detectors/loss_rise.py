@@ -205,7 +205,7 @@ def overshoots(curve: LossCurve, row: int, height: float, last: float) -> bool:
 
 
 def _real(curve: LossCurve, rise: Rise, after: FloatArray) -> bool:
-    """Whether noise, a warm-up, a bump or a raised learning rate would not do as well."""
+    """Whether the rise is real: noise, a warm-up, a bump or a raised learning rate does not explain it."""
     tall = rise.height >= TALL and rise.trend >= LEAST_SCORE / 2
     tall = tall or (rise.height >= HUGE and rise.way is Way.DIVERGING)
     tall = tall and curve.noise <= ROUGH
@@ -231,7 +231,7 @@ def _real(curve: LossCurve, rise: Rise, after: FloatArray) -> bool:
 
 
 def _usual(curve: LossCurve, rise: Rise) -> bool:
-    """Whether the loss has risen nearly as far before, and came back."""
+    """Whether the loss has already risen nearly as far before and come back."""
     grave = rise.way is Way.DIVERGING and rise.height >= TALL
     return not grave and HABIT * _earlier_rise(curve, rise.row) >= rise.height
 

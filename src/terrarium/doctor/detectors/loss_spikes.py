@@ -74,10 +74,10 @@ def loss_spike(stage: StageEvidence) -> Iterator[Finding]:
     state or the weights, and the steps after it are spent on learning again.
 
     What to do: for one that stays, resume from before it and skip the batches around it; clip gradients. If
-    the level moved without a spike, look whether the task changed there (a curriculum, a masking ratio, other
-    data): then nothing is wrong.
+    the level moved without a spike, check whether the task changed there (a curriculum, a masking ratio,
+    other data): then nothing is wrong.
 
-    Silent when: outliers are as heavy as everywhere in the run, in the first twentieth of the rows, for the
+    Silent when: outliers are as large throughout the run, in the first twentieth of the rows, for the
     last 25 rows (which may yet stay), where the learning rate was raised, and at a resume (loss-jump).
     """
     curve, rise = loss_curve(stage), loss_rise(stage)

@@ -1,4 +1,4 @@
-"""The unit of a loss: undivided, or divided by the micro-batches of an update."""
+"""The unit of a loss: whole, or divided by the number of micro-batches of an update."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses that are no measurement: not finite, or always the same."""
+"""Losses that measure nothing: not finite, or always the same."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ LEAST_NOISE = 1e-3  # that a loss had before it froze
 def loss_not_finite(stage: StageEvidence) -> Iterator[Finding]:
     """The loss is NaN or infinite.
 
-    Looks for: rows whose logged loss is NaN or infinite. If the last rows are so, the run is lost from the
-    first of them on (critical); rows after which the loss is finite again ask for a look (watch). A loss that
-    was there in every row, and is a blank in all of the last ones while the other columns go on, counts too:
-    many tables write NaN as a blank.
+    Looks for: rows whose logged loss is NaN or infinite. If the last rows are, the run is lost from the first
+    of them on (critical); rows after which the loss is finite again are worth a look (watch). A loss that was
+    in every row, and is blank in all of the last ones while the other columns go on, counts too: many tables
+    write NaN as a blank.
 
     Why it matters: one update with a gradient that is not finite destroys every weight that it touches, and
     nothing that is trained afterwards repairs it. Mixed-precision training may skip such a step, and then

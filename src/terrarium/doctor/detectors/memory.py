@@ -1,4 +1,4 @@
-"""Memory: does training take more and more of it, and when is there none left?"""
+"""Memory: does training take more and more of it, and when will it run out?"""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def memory_growing(stage: StageEvidence) -> Iterator[Finding]:
     Looks for: memory of the process (column `process_memory`) that rises steadily over the last three
     quarters of the rows since the process began, by 5 % and 32 MiB or more, and in their second half at
     least half as fast as in the first. Where what is left (`memory_left`) will not last until the planned
-    end, or, without a plan, as long again as the run has been, this must be watched.
+    end, or, without a plan, as long again as the run has taken so far, this is to be watched.
 
-    Why it matters: when there is none left the system kills the process, as a rule at night; before that
-    it swaps and everything becomes slow.
+    Why it matters: when none is left the system kills the process; before that it swaps, and everything
+    becomes slow.
 
-    What to do: look for what is kept from step to step: losses with their graphs in a list, a cache
+    What to do: find what is kept from step to step: losses with their graphs in a list, a cache
     without a bound, hooks that are added again and again. Until it is found, resume in a new process
-    before it ends: that costs nothing but the start.
+    before it ends: that costs only the start.
 
     Silent when: memory is not logged, there are under 100 rows since the last restart that the history
     shows, it grows ever more slowly, falls back now and then, or grows by steps with rests between them.

@@ -19,8 +19,8 @@ def parameters_frozen(stage: StageEvidence) -> Iterator[Finding]:
     one. Training notes them by name at every gate (`parameters.json`). More than half of all numbers is
     critical.
 
-    Why it matters: the rest learns around a part that stays random. The loss falls all the same, only not
-    as far, and nobody can see that in it.
+    Why it matters: the rest learns around a part that stays random. The loss falls all the same, only less
+    far, which nobody can see in it.
 
     What to do: look at these parameters: whether `requires_grad` was switched off and not on again,
     whether the optimizer was made before they were added, whether the loss reaches them.

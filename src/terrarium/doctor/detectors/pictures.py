@@ -1,4 +1,4 @@
-"""Pictures: has what the model draws collapsed, beside the truth in the same picture, and does it last?"""
+"""Pictures: has what the model draws collapsed, compared with the truth beside it, and does it last?"""
 
 from __future__ import annotations
 
@@ -93,11 +93,11 @@ def picture_tiles(stage: StageEvidence) -> Iterator[Finding]:
 def picture_noise(stage: StageEvidence) -> Iterator[Finding]:
     """The model draws noise.
 
-    Looks for: frames with far more of their energy in the finest details than the truth, or with more going
-    on than in the truth while nothing in them is where it is there. At least half of a picture's clips, in
+    Looks for: frames with far more of their energy in the finest details than the truth, or busier than
+    the truth while nothing in them is where it is there. At least half of a picture's clips, in
     the latest pictures.
 
-    Why it matters: the tokens are drawn as if by lot. The model knows nothing of what it predicts.
+    Why it matters: the tokens might as well be random. The model knows nothing of what it predicts.
 
     What to do: resume from before the first such picture, with the cause removed. Check that the pictures
     are drawn from trained weights: an empty or damaged checkpoint draws exactly this.
@@ -111,9 +111,9 @@ def picture_noise(stage: StageEvidence) -> Iterator[Finding]:
 def picture_blurred(stage: StageEvidence) -> Iterator[Finding]:
     """The model draws blur.
 
-    Looks for: an effective rank below about a sixth of the truth's, without fine detail, not alike any
-    more: only where it is light and where dark is left. Pictures that are smooth but keep the scene's
-    structure are information, nothing more.
+    Looks for: an effective rank below about a sixth of the truth's, without fine detail, and so unlike the
+    truth that only light and dark areas are left. Pictures that are smooth but keep the scene's structure
+    are only information.
 
     Why it matters: a model that does not know what comes next draws the average of all it thinks possible.
     What moves vanishes first.
@@ -121,8 +121,8 @@ def picture_blurred(stage: StageEvidence) -> Iterator[Finding]:
     What to do: train on if the loss still falls. Else give the stage more capacity or more codes, or weight
     what moves; look at the stages before it first.
 
-    Silent when: a little sharpness is missing, the truth itself is out of focus, or the loss of detail is
-    gone in later pictures.
+    Silent when: only a little sharpness is missing, the truth itself is out of focus, or the loss of detail
+    is gone in later pictures.
     """
     yield from _lasting(stage, "picture-blurred")
 

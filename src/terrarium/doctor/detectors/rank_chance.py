@@ -1,4 +1,4 @@
-"""Whether ranks had the same clips more often than chance has it: sums of log-likelihood ratios."""
+"""Whether ranks had the same clips more often than by chance: sums of log-likelihood ratios."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RARE = 0.1  # of the steps: what comes no more often may have any reason, and is
 
 
 class Repeats(NamedTuple):
-    """Ranks that had clips of others.
+    """Ranks that had the same clips as others.
 
     Attributes:
         ranks: which.
@@ -40,7 +40,7 @@ class Repeats(NamedTuple):
 
 
 def find_repeats(stretch: Stretch) -> Repeats | None:
-    """The steps in which ranks had the same clips and it is no chance; None where there are none.
+    """The steps in which ranks had the same clips, not by chance; None where there are none.
 
     Each step speaks for one of two: it is mostly so, or it happens by the chance that the footage gives (or
     in a tenth of the steps, where that is more). The steps from `begin` to `end` are those that together

@@ -34,11 +34,11 @@ def ranks_share_clips(stage: StageEvidence) -> Iterator[Finding]:
     Looks for: a stretch of steps in which a rank had the very clips of another one about half of the time or
     more, and far more often than chance would have it on this footage.
 
-    Why it matters: the mean over processes is then one of copies. Every process but one works for nothing,
+    Why it matters: the mean over processes is then a mean of copies. All but one of them work for nothing,
     the batch is smaller than was asked for, and no loss shows it.
 
     What to do: let each process draw from a seed of its own (the run's seed and its rank), or let all draw
-    the same batch and each take its share of the rows, as Terrarium does. Then train the stage anew: a
+    the same batch and each take its share of the rows, as Terrarium does. Then train the stage again: a
     learning rate that suits the larger batch was wrong for this one.
 
     Silent when: the footage holds so few clips that ranks meet by chance, nothing says which clips a rank
@@ -79,14 +79,14 @@ def rank_slower(stage: StageEvidence) -> Iterator[Finding]:
     """The others wait for a process that is always late.
 
     Looks for: a rank that is ready for the first sum of a step 1.5 times as late as the rank in the middle,
-    by a tenth of a step or more, in nine tenths of the blocks of steps up to the end; since when, and what
-    that costs. Times are means of five steps and medians of these, pauses cut off.
+    by a tenth of a step or more, in nine tenths of the blocks of steps up to the end; since when, and at
+    what cost. Times are means of five steps and medians of these, pauses cut off.
 
-    Why it matters: all go at the pace of the slowest. One that takes twice as long halves what the others
-    are worth.
+    Why it matters: all go at the pace of the slowest. One that takes twice as long halves the speed of
+    all.
 
     What to do: look at the machine of that rank: who else uses it, its heat and clock, its disk and its
-    network; compare the time of its loader alone with that of another rank. Move the process, or go on
+    network; compare the time of its loader alone with that of another rank. Move the process, or train
     without it.
 
     Silent when: ranks are late by turns, the late one has caught up, only the first is late where it draws,
@@ -168,11 +168,11 @@ def _since(is_so_B: NDArray[np.bool_]) -> int | None:
 
 
 def rank_clocks_differ(stage: StageEvidence) -> Iterator[Finding]:
-    """Clocks of processes that train together differ.
+    """The clocks of processes that train together differ.
 
-    Looks for: a rank whose wall clock is a second or more ahead of the others' or behind, up to the end. A
-    clock that was read after the step before and before the step after can be off by two steps only through
-    waiting; what is beyond that is the clock's.
+    Looks for: a rank whose wall clock is a second or more ahead of the others' or behind, up to the end.
+    Processes may read their clocks up to two steps apart because they wait for each other; what differs by
+    more is the clock's fault.
 
     Why it matters: training itself counts on steps and on clocks that nobody sets, and is not harmed. But
     logs of several machines are put in order by these clocks, and leases, timeouts and certificates rest on
@@ -181,7 +181,7 @@ def rank_clocks_differ(stage: StageEvidence) -> Iterator[Finding]:
     What to do: let every machine set its clock by the same server (`chronyc tracking`, `timedatectl`).
 
     Silent when: they differ by less than a second or by less than what a step takes, or agree again. Where
-    they differ by less than ten seconds it is only told.
+    they differ by less than ten seconds it is only mentioned.
     """
     together = stage.ranks
     if together is None or together.latest.steps_N.size < LEAST_STEPS:

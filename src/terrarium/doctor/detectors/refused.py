@@ -1,4 +1,4 @@
-"""States that were refused when they were to be saved: no checkpoints, but they say why there is none."""
+"""States that saving refused: they are no checkpoints, but they say why there is none."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def every_rank_saves(stage: StageEvidence) -> Iterator[Finding]:
 
     Why it matters: the full state is gathered by rank 0 alone; in all others it has 0 keys. Where every
     process saves to one path, whoever writes last wins, and what was whole is overwritten with nothing. Here
-    it was refused: the checkpoints from before are untouched, but the run can't go on so.
+    it was refused: earlier checkpoints are untouched, but the run can't go on like this.
 
     What to do: let one process save, and decide in one place which one; let the others wait for it.
 
@@ -33,16 +33,16 @@ def every_rank_saves(stage: StageEvidence) -> Iterator[Finding]:
 
 
 def checkpoint_refused(stage: StageEvidence) -> Iterator[Finding]:
-    """A state was refused when it was to be saved.
+    """Saving refused a state.
 
     Looks for: what was put aside in `checkpoints/.refused-*`: what is wrong with it (no tensors at all,
     numbers that are not finite, another shape), which process it came from, and whether a whole checkpoint of
     a later step shows that saving works again.
 
-    Why it matters: the checkpoints from before are untouched, but nothing was saved since. Training stops
-    there, for what it would go on with can't be resumed.
+    Why it matters: earlier checkpoints are untouched, but nothing was saved since. Training stops there,
+    because the state that it would go on with can't be resumed.
 
-    What to do: where nothing is in it, look at which object is saved, and whether it is the model that is
+    What to do: where it is empty, check which object is saved, and whether it is the model that is
     trained. Where numbers are not finite, go back to the last whole checkpoint.
 
     Silent when: nothing was put aside, or `every-rank-saves` says where it comes from. Where a later
@@ -62,7 +62,7 @@ def checkpoint_refused(stage: StageEvidence) -> Iterator[Finding]:
 
 
 def is_of_another_rank(refused: Refused, processes: int) -> bool:
-    """Whether it is what all processes but the first have of the full state: nothing."""
+    """Whether it is empty, as the full state is in every process but the first."""
     return refused.keys == 0 and processes > 1 and not refused.in_shards
 
 

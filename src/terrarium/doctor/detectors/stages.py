@@ -32,11 +32,11 @@ def upstream_unsound(evidence: Evidence) -> Iterator[Finding]:
     Looks for: rows of the dynamics beside a video tokenizer or latent actions of the same run whose loss or
     whose codes are critically ill.
 
-    Why it matters: the dynamics predicts the tokenizer's codes from the actions' codes, and what it draws is
-    drawn by the tokenizer. It can't be better than they are, however well its own loss looks: predicting
+    Why it matters: the dynamics predicts the tokenizer's codes from the actions' codes, and the tokenizer
+    draws what it predicts. It can't be better than they are, however well its own loss looks: predicting
     codes that are always the same is easy.
 
-    What to do: repair the earlier stage first, and train this one again on what it then makes.
+    What to do: repair the earlier stage first, then train this one again on its results.
 
     Silent when: the earlier stages are well, are only worth a look (a narrow action code limits the world,
     it does not spoil the dynamics), or this one has not begun.

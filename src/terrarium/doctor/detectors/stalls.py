@@ -36,8 +36,8 @@ def run_stalled(evidence: Evidence) -> Iterator[Finding]:
     What to do: look at what the process waits for (py-spy dump, nvidia-smi, the system's log); if it
     does not come back, restart from the newest whole checkpoint.
 
-    Silent when: pauses come regularly (validation, pictures, checkpoints), lie at a restart, or there is
-    no clock in the history. Whether a machine was asleep, a history can't tell.
+    Silent when: pauses come regularly (validation, pictures, checkpoints), lie at a restart, or the history
+    has no clock. A history can't tell whether the machine was asleep.
     """
     for stage in evidence.stages.values():
         yield from _stood_still(stage)
@@ -121,7 +121,7 @@ def _stands_still(stage: StageEvidence, evidence: Evidence) -> Iterator[Finding]
 
 
 def run_unfinished(evidence: Evidence) -> Iterator[Finding]:
-    """The process is gone before the planned end.
+    """The process ended before the planned end.
 
     Looks for: fewer steps than planned in the stage that was trained last, and no process that goes on
     with it.
@@ -133,7 +133,7 @@ def run_unfinished(evidence: Evidence) -> Iterator[Finding]:
     saved as it left: then just resume.
 
     Silent when: a process is alive, nothing says how many steps were planned, or it can't be told
-    whether anything runs. Where only the age of the rows speaks for the end, it is just information.
+    whether anything runs. Where only the age of the rows suggests the end, it is just information.
     """
     stage, liveness = _current(evidence), evidence.liveness
     if stage is None or liveness.alive is not False or not stage.plan.steps:
@@ -157,7 +157,7 @@ def run_unfinished(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _saved_last(stage: StageEvidence) -> dict[str, str]:
-    """The checkpoint of the last step, as a run leaves it that is asked to stop."""
+    """The checkpoint of the very last step, which a run leaves when it is asked to stop."""
     after = int(stage.kept.steps[-1]) + 1
     names = [
         checkpoint.name for checkpoint in stage.checkpoints if checkpoint.whole and checkpoint.step == after

@@ -1,4 +1,4 @@
-"""The rows themselves: steps that are there twice or not at all, and lines that could not be read."""
+"""The rows themselves: steps that occur twice or not at all, and lines that could not be read."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def steps_missing(stage: StageEvidence) -> Iterator[Finding]:
 
     Why it matters: what happened there is not in the report. It says nothing about the training itself.
 
-    What to do: export the history whole if there is more of it; else nothing.
+    What to do: export the whole history if there is more of it; else nothing.
 
     Silent when: rows are far apart everywhere, sampled at random, or the logging interval was changed.
     """
@@ -145,8 +145,7 @@ def rows_damaged(stage: StageEvidence) -> Iterator[Finding]:
     Why it matters: what they said is not in the report; a file that is damaged in one place may be
     damaged in others, and a disk that damages one file damages more.
 
-    What to do: nothing, where a kill tore the last line; else look after the disk and whoever writes the
-    file.
+    What to do: nothing, where a kill tore the last line; else check the disk and whatever writes the file.
 
     Silent when: every line could be read.
     """

@@ -33,8 +33,8 @@ def throughput_dropped(stage: StageEvidence) -> Iterator[Finding]:
     are left, nine tenths of what follows being slower than nine tenths of what came before, up to the
     last row.
 
-    Why it matters: the end moves away. The time that is left, worked out from the whole run, is too
-    short.
+    Why it matters: training ends later than planned. An estimate from the whole run's speed is too
+    optimistic.
 
     What to do: look for what else uses the machine, for heat, for a full disk, for a data loader that
     starves the device, for memory that is swapped; plan with the recent speed.
@@ -106,10 +106,10 @@ def device_idle(stage: StageEvidence) -> Iterator[Finding]:
     """The device waits most of the time.
 
     Looks for: a device that is at work for less than 30 % of the time over the last half of at least 100
-    rows. Where the speed dropped and the device's work with it, this is worth a look; else it is only
-    told.
+    rows. Where the speed dropped and the device's use with it, this is worth a look; else it is only
+    mentioned.
 
-    Why it matters: time and money go into waiting, as a rule for data, for the disk, or for another
+    Why it matters: time and money go into waiting, usually for data, for the disk, or for another
     process.
 
     What to do: profile the data loader, add workers, cache what is decoded again and again, or enlarge

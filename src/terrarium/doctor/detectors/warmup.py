@@ -34,12 +34,12 @@ def learning_rate_no_warmup(stage: StageEvidence) -> Iterator[Finding]:
     not.
 
     Why it matters: an adaptive optimizer knows nothing of the gradients in its first steps and takes
-    them too long. What the initialisation was good for is lost; part of the units may never come back.
+    them too long. The benefit of the initialisation is lost; some units may never recover.
 
     What to do: let the rate rise linearly over the first few hundred to few thousand steps.
 
     Silent when: the loss falls from the beginning, the history does not hold the beginning, or the loss
-    never comes back, which is a rate that is too high altogether.
+    never comes back: then the rate is too high altogether.
     """
     steps, rate = rates_of(stage)
     curve = loss_curve(stage)

@@ -1,4 +1,4 @@
-"""The finished world by its scores: healthy losses don't make it one that can be played."""
+"""The finished world, judged by its scores: healthy losses don't make a world playable."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ SCORES = "scores.json"
 
 
 def world_falls_short(evidence: Evidence) -> Iterator[Finding]:
-    """The finished world does not beat what needs no world.
+    """The finished world does not beat its baselines.
 
-    Looks for: scores on held-out footage by which the dreams, two frames ahead or more, are no better than
-    the last frame shown, copied, over at least four clips that move; or by which taking the right actions
-    instead of random ones may be worth nothing (the interval of ΔPSNR at t=4 reaches zero).
+    Looks for: scores on held-out footage by which dreams of two frames ahead or more are no better than a
+    copy of the last frame shown, over at least four clips that move; or by which the right actions instead
+    of random ones may gain nothing (the interval of ΔPSNR at t=4 reaches zero).
 
     Why it matters: every loss may fall as it should and the world still be blurred, or deaf to its player.
     Whoever plays it sees that at once; nobody sees it in a loss.
 
-    What to do: train longer, or on more footage, and score again. Then look which stage holds it back: the
-    dreams can't be sharper than the tokenizer's pictures, nor obey better than the actions' codes.
+    What to do: train longer, or on more footage, and score again. Then find which stage holds it back: dreams
+    can't be sharper than the tokenizer's pictures, nor follow actions better than the action codes tell them
+    apart.
 
     Silent when: the run was not scored, these figures could not be measured, or there were too few clips.
     """

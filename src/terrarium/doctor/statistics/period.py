@@ -1,4 +1,4 @@
-"""What repeats: a period with overtones, found in the spectrum and held against the noise around it."""
+"""What repeats: a period with overtones, found in the spectrum and compared with the noise around it."""
 
 from __future__ import annotations
 
