@@ -47,6 +47,7 @@ def test_every_decision_but_to_go_on_is_told_in_all_formats(run: Path) -> None:
     assert [each["what"] for each in told["decisions"]] == [
         *("roll back", "retune", "retune", "restart stage", "stop", "continue")
     ]
+    assert report.both_say("Trouble was treated 4 times while it trained")
     assert report.both_say("What training decided")
     assert report.both_say("It asked 8 times whether it may go on")
     assert report.both_say("since step 128. Proved by a trial: the learning rate is too high.")

@@ -21,7 +21,7 @@ def summary(diagnosis: Diagnosis, stages: JsonObject, language: Language) -> str
         language: in which to say it.
     """
     trained = {name: entry["numbers"] for name, entry in stages.items() if entry["numbers"].get("rows")}
-    sentences = [_verdict(diagnosis, language)]
+    sentences = [_verdict(diagnosis, language), _treated(diagnosis.evidence, language)]
     if trained:
         sentences.append(_trained(diagnosis.evidence, trained, language))
         sentences.append(_scored(diagnosis.evidence.scores, language))
@@ -47,6 +47,13 @@ def _verdict(diagnosis: Diagnosis, language: Language) -> str:
     )
     following = sum(finding.caused_by is not None for finding in diagnosis.findings)
     return language.joined([first, *([say("summary", "followed", count=following)] if following else [])])
+
+
+def _treated(evidence: Evidence, language: Language) -> str:
+    """How often training treated itself; what is normal now need not have been so all along."""
+    decisions = [stage.decisions for stage in evidence.stages.values() if stage.decisions is not None]
+    count = sum(each.resumed_from is not None for stage in decisions for each in stage.made)
+    return language.say("summary", "treated", count=count) if count else ""
 
 
 def _trained(evidence: Evidence, trained: JsonObject, language: Language) -> str:
