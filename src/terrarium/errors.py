@@ -6,7 +6,8 @@ TerrariumError
 ├── CheckpointError     a checkpoint that is missing, damaged, refused or of another run
 │   └── RefusedStateError   a state that must not be saved: empty, not finite, not the model
 ├── RunError            a run folder that is missing, foreign, locked or of another configuration
-├── TrainingError       a step that can't be taken: a loss or a gradient that is not finite
+├── TrainingError       a step that can't be taken
+│   ├── NotFiniteError      a step whose loss or gradient is not finite
 │   └── OutOfMemoryError    a step that does not fit into memory
 ├── RankLostError       one of several processes that train together is gone
 ├── HealthError         a stage that the doctor finds critical, and that nothing cured
@@ -63,7 +64,11 @@ class RunError(TerrariumError):
 
 
 class TrainingError(TerrariumError):
-    """A step that can't be taken: a loss or a gradient that is not finite."""
+    """A step that can't be taken."""
+
+
+class NotFiniteError(TrainingError):
+    """A step whose loss or gradient is not finite."""
 
 
 class OutOfMemoryError(TrainingError):

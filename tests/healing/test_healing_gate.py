@@ -14,7 +14,7 @@ from healing_samples import OneClipOnly, Ward, poisoned, struck
 
 from terrarium.config import override
 from terrarium.data.dataset import Dataset
-from terrarium.errors import HealthError, TrainingError
+from terrarium.errors import HealthError, NotFiniteError, TrainingError
 from terrarium.healing import gate as gates
 from terrarium.healing import retake
 from terrarium.healing.decisions import Trouble
@@ -169,12 +169,21 @@ def test_where_every_batch_is_bad_it_stops_in_the_end(footage: Dataset, tmp_path
 def test_where_good_batches_are_not_finite_the_rate_is_lowered(footage: Dataset, tmp_path: Path) -> None:
     ward = Ward(tmp_path / "run", footage, "steps=30")
     ward.train()
-    gate, refusal = ward.gate(), TrainingError("the loss is not finite", "look")
+    gate, refusal = ward.gate(), NotFiniteError("the loss is not finite", "look")
     skipped, lowered = gate.answer(refusal, 25), gate.answer(refusal, 25)
     assert (skipped.from_step, skipped.skip_batches, skipped.rate_factor) == (25, 1, 1)
     assert (lowered.from_step, lowered.skip_batches) == (20, 0)
     assert lowered.rate_factor == pytest.approx(1 / 3)
     assert "good by itself" in ward.decisions("retune")[0]["reason"]
+
+
+def test_for_a_rate_that_does_not_take_no_batch_is_blamed(footage: Dataset, tmp_path: Path) -> None:
+    ward = Ward(tmp_path / "run", footage, "steps=30")
+    with pytest.raises(TrainingError, match="was asked for"):
+        ward.gate().answer(TrainingError("the rate is 1, and 2 was asked for"), 25)
+    (decision,) = ward.decisions()
+    assert (decision["what"], decision["code"]) == ("stop", "")
+    assert "2 was asked for" in decision["reason"]
 
 
 def test_out_of_memory_halves_the_parts_and_not_the_step(footage: Dataset, tmp_path: Path) -> None:

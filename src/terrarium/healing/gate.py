@@ -12,7 +12,7 @@ from terrarium.doctor.detectors.movement import LEAST_STEPS
 from terrarium.doctor.examine import Diagnosis, examine
 from terrarium.doctor.finding import Verdict
 from terrarium.doctor.readers.run_folder import read_training
-from terrarium.errors import CheckpointError, HealthError, OutOfMemoryError, TrainingError
+from terrarium.errors import CheckpointError, HealthError, NotFiniteError, OutOfMemoryError, TrainingError
 from terrarium.healing.cures import MEASURES, first_signs, illness, onset
 from terrarium.healing.decisions import (
     Decision,
@@ -107,8 +107,9 @@ class DoctorGate:
             TrainingError: the refusal itself, where nothing is to be treated.
         """
         no_room = isinstance(refusal, OutOfMemoryError)
-        trouble = Trouble(step, OUT_OF_MEMORY if no_room else NOT_FINITE, step)
-        if not self._heal:
+        code = OUT_OF_MEMORY if no_room else NOT_FINITE if isinstance(refusal, NotFiniteError) else ""
+        trouble = Trouble(step, code, step)
+        if not self._heal or not code:  # for whatever else keeps a step from being taken no batch is to blame
             write_down(self._folder, stop(trouble, str(refusal)))
             raise refusal
         if no_room:

@@ -12,7 +12,7 @@ from statistics import fmean
 from torch import nn
 
 from terrarium.config import Config
-from terrarium.errors import OutOfMemoryError, TrainingError
+from terrarium.errors import NotFiniteError, OutOfMemoryError, TrainingError
 from terrarium.healing.decisions import Trouble
 from terrarium.healing.trial import FACTORS, LOSS, Plan, Trials, plan_trial, sign_of
 from terrarium.run.folder import StageFolder, checkpoint_step
@@ -120,8 +120,10 @@ def _is_bad(stage: Stage, config: Config, number: int) -> bool:
     one = Adjustments((Adjustment(0, skip_batches=number),))
     try:
         take_steps(state, stage, config, 1, one)
-    except TrainingError as refusal:
-        return not isinstance(refusal, OutOfMemoryError)
+    except NotFiniteError:
+        return True
+    except TrainingError:  # no room, for one: that says nothing of the batch
+        return False
     return False
 
 

@@ -117,7 +117,10 @@ def recover(stage: StageFolder) -> tuple[Path | None, list[Judgement]]:
         newest, passed_over = newest_valid(stage)
         write_latest(stage, newest)
     except OSError as error:
-        raise CheckpointError(f"{stage.checkpoints_path} can't be written: {disk.why(error)}") from error
+        raise CheckpointError(
+            f"{stage.checkpoints_path} can't be written: {disk.why(error)}",
+            "Check who may write there, then resume",
+        ) from error
     return newest, passed_over
 
 
@@ -222,5 +225,8 @@ def _read_file(path: Path, manifest: Manifest, name: str) -> bytes:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path / name} can't be read: {error}") from error
     if hashlib.sha256(content).hexdigest() != entry.sha256:
-        raise CheckpointError(f"{path / name} does not match its sha256: it was changed after saving")
+        raise CheckpointError(
+            f"{path / name} does not match its sha256: it was changed after saving",
+            "terrarium verify says what to fall back on",
+        )
     return content

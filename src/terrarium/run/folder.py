@@ -19,6 +19,7 @@ FORMAT = 1
 RESULTS = "results"
 STAGES = ("video_tokenizer", "latent_actions", "dynamics")
 
+_FROM_A_COPY = "Restore it from a copy"
 _ID_LETTERS = string.ascii_lowercase + string.digits
 _ID = re.compile(r"[a-z0-9]{8}")
 _CHECKPOINT_NAME = re.compile(rf"({'|'.join(STAGES)})_step_(0|[1-9][0-9]{{0,14}})")
@@ -217,16 +218,21 @@ def refuse_occupied(path: Path) -> None:
 
 
 def _check_facts(path: Path) -> dict[str, object]:
-    facts = read_json(path)
+    try:
+        facts = read_json(path)
+    except RunError as error:
+        raise RunError(error.what, _FROM_A_COPY) from error
     if not isinstance(facts, dict):
-        raise RunError(f"{path} is damaged: it is not a JSON object")
+        raise RunError(f"{path} is damaged: it is not a JSON object", _FROM_A_COPY)
     if facts.get("format") != FORMAT:
         raise RunError(
             f"{path} has format {disk.shown(facts.get('format'))}; this version reads format {FORMAT}",
             "Use the version that wrote it",
         )
     if not (isinstance(facts.get("id"), str) and _ID.fullmatch(facts["id"])):
-        raise RunError(f"{path} is damaged: {disk.shown(facts.get('id'))} is not the id of a run")
+        raise RunError(
+            f"{path} is damaged: {disk.shown(facts.get('id'))} is not the id of a run", _FROM_A_COPY
+        )
     return facts
 
 
@@ -247,7 +253,9 @@ def new_run_path(results: Path) -> Path:
         except FileExistsError:
             continue
         except OSError as error:
-            raise RunError(f"the folder {path} can't be made: {disk.why(error)}") from error
+            raise RunError(
+                f"the folder {path} can't be made: {disk.why(error)}", "Choose another folder"
+            ) from error
         return path
     raise AssertionError  # count() has no end
 

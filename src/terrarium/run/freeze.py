@@ -25,7 +25,9 @@ def ask_to_stop(run_path: Path) -> None:
     try:
         disk.write_atomically(run_path / STOP, disk.dump_json({"asked": disk.now()}))
     except OSError as error:
-        raise RunError(f"{run_path / STOP} can't be written: {disk.why(error)}") from error
+        raise RunError(
+            f"{run_path / STOP} can't be written: {disk.why(error)}", "Check who may write to the folder"
+        ) from error
 
 
 def is_asked_to_stop(run_path: Path) -> bool:
@@ -42,7 +44,9 @@ def forget_stop(run_path: Path) -> None:
     try:
         (run_path / STOP).unlink(missing_ok=True)
     except OSError as error:
-        raise RunError(f"{run_path / STOP} can't be removed: {disk.why(error)}") from error
+        raise RunError(
+            f"{run_path / STOP} can't be removed: {disk.why(error)}", "Check who may write to the folder"
+        ) from error
 
 
 def freeze(run: RunFolder, timeout: float) -> dict[str, Path | None]:

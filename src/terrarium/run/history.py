@@ -29,6 +29,8 @@ from terrarium.run.rows import (
     step_of,
 )
 
+_MEND = "Free some space, or check who may write there; then resume"
+
 
 class History:
     """The history of a stage, open for appending. Only the holder of the run's lock opens one.
@@ -59,7 +61,7 @@ class History:
             self._end_last_line()
             self._mend()
         except OSError as error:
-            raise RunError(f"{self._path} can't be opened: {disk.why(error)}") from error
+            raise RunError(f"{self._path} can't be opened: {disk.why(error)}", _MEND) from error
 
     def append(self, row: Mapping[str, Scalar]) -> None:
         """Write one whole line straight to the system, so that a kill of this process loses nothing.
@@ -110,7 +112,7 @@ class History:
         except OSError as error:
             with contextlib.suppress(OSError):  # else the next opening undoes it
                 self._undo_unfinished()
-            raise RunError(f"{self._path} can't be rewritten: {disk.why(error)}") from error
+            raise RunError(f"{self._path} can't be rewritten: {disk.why(error)}", _MEND) from error
         return len(moved)
 
     def sync(self) -> None:
@@ -122,7 +124,7 @@ class History:
         try:
             os.fsync(self._descriptor)
         except OSError as error:
-            raise RunError(f"{self._path} can't be written: {disk.why(error)}") from error
+            raise RunError(f"{self._path} can't be written: {disk.why(error)}", _MEND) from error
 
     def close(self) -> None:
         """Close the file. Nothing is buffered: each row was written when it was appended."""

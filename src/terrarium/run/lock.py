@@ -51,7 +51,10 @@ class RunLock:
             ) from None
         except OSError as error:
             self._close()
-            raise RunError(f"{self.path} can't be locked: {disk.why(error)}") from error
+            raise RunError(
+                f"{self.path} can't be locked: {disk.why(error)}",
+                "Choose a folder that you may write to, on a disk that knows locks",
+            ) from error
         os.register_at_fork(after_in_child=self._close)
         return self
 

@@ -17,6 +17,7 @@ from terrarium.run.folder import StageFolder, read_json, write_json
 from terrarium.run.retention import remove_beyond
 
 NAME = "adjustments.json"
+RESTORE = "Restore it from a copy: without it the stage would go on at another rate"
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Adjustments:
         tree = read_json(path)
         made = tree.get("adjustments") if isinstance(tree, dict) else None
         if not isinstance(made, list):
-            raise RunError(f"{path} is damaged: it holds no list of adjustments")
+            raise RunError(f"{path} is damaged: it holds no list of adjustments", RESTORE)
         return Adjustments.parse(made, path)
 
     @staticmethod
@@ -113,7 +114,10 @@ def set_back(folder: StageFolder, adjustment: Adjustment) -> None:
     try:
         remove_beyond(folder, adjustment.from_step)
     except OSError as error:
-        raise RunError(f"{folder.checkpoints_path} can't be written: {error.strerror}") from error
+        raise RunError(
+            f"{folder.checkpoints_path} can't be written: {error.strerror}",
+            "Check who may write there, then resume: it goes back then",
+        ) from error
     write_json(folder.path / NAME, {"format": 1, "adjustments": adjustments.written()})
 
 
@@ -128,4 +132,4 @@ def _parse(entry: Any, path: Path) -> Adjustment:
             parts, decision = entry.get("accumulation_factor", 1), entry.get("decision", 0)
             if isinstance(parts, int) and parts >= 1 and isinstance(decision, int) and decision >= 0:
                 return Adjustment(step, float(factor), skip, reason, parts, decision)
-    raise RunError(f"{path} is damaged: {str(entry)[:80]!r} is no adjustment")
+    raise RunError(f"{path} is damaged: {str(entry)[:80]!r} is no adjustment", RESTORE)

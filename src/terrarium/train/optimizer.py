@@ -40,5 +40,8 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> float:
         group["lr"] = rate
     effective = {float(group["lr"]) for group in optimizer.param_groups}
     if effective != {rate}:
-        raise TrainingError(f"the learning rate in effect is {sorted(effective)}, and {rate} was asked for")
+        raise TrainingError(
+            f"the learning rate in effect is {sorted(effective)}, and {rate} was asked for",
+            "Look for what else sets the rates of the optimizer, then resume",
+        )
     return rate

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from terrarium.config import Config
-from terrarium.errors import OutOfMemoryError, TrainingError, is_out_of_memory
+from terrarium.errors import NotFiniteError, OutOfMemoryError, TrainingError, is_out_of_memory
 from terrarium.models.step_result import StepResult
 from terrarium.run.rows import Row
 from terrarium.train import parallel
@@ -164,12 +164,12 @@ def refuse_non_finite(loss: Tensor, norm: Tensor, stage: Stage, step: int) -> No
     """Stop before the update, so that the weights stay what they were. `step` is the batch's number.
 
     Raises:
-        TrainingError: the loss or the norm of the gradient is NaN or infinite.
+        NotFiniteError: the loss or the norm of the gradient is NaN or infinite.
     """
     if torch.isfinite(loss) and torch.isfinite(norm):
         return
     what = "loss" if not torch.isfinite(loss) else "gradient"
-    raise TrainingError(
+    raise NotFiniteError(
         f"{stage.name}: the {what} is not finite (loss {float(loss)}, gradient norm {float(norm)}) "
         f"in the batch of {stage.batches.identity(step)}; the step was not taken",
         f"Look at that footage, or begin a new run with --set {stage.name}.learning_rate="
