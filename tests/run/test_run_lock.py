@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +16,7 @@ import pytest
 from run_samples import make_run
 
 from terrarium.errors import RunError
-from terrarium.run.lock import RunLock
+from terrarium.run.lock import RunLock, is_held
 
 HOLDER = """
 import sys, time
@@ -114,3 +117,30 @@ def test_a_folder_that_can_not_be_locked(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("fcntl.flock", unsupported)
     with pytest.raises(RunError, match="Operation not supported"), RunLock(tmp_path / "new"):
         pass
+
+
+def test_who_takes_the_file_away_does_not_take_the_lock(tmp_path: Path) -> None:
+    with RunLock(tmp_path):
+        (tmp_path / ".lock").unlink()
+        assert is_held(tmp_path) is True
+        with pytest.raises(RunError, match="is being written by another process"), RunLock(tmp_path):
+            pass
+    with RunLock(tmp_path):
+        assert is_held(tmp_path) is True
+    assert is_held(tmp_path) is False
+
+
+def test_a_disk_that_locks_no_folders_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = fcntl.flock
+
+    def files_only(descriptor: int, how: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        real(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", files_only)
+    with RunLock(tmp_path):
+        assert is_held(tmp_path) is True
+        with pytest.raises(RunError, match=f"is being written by process {os.getpid()}"), RunLock(tmp_path):
+            pass
+    assert is_held(tmp_path) is False

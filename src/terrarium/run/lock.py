@@ -23,13 +23,15 @@ class RunLock:
     file left behind locks nothing. A forked child (a data loader's worker) does not inherit the lock: if it
     outlived its parent it would keep a dead run locked.
 
+    The folder is locked too, where its disk can do that: somebody may take the file away while we work.
+
     Args:
         run_path: the folder of the run, made if missing, because a run is locked before it is begun.
     """
 
     def __init__(self, run_path: Path) -> None:
         self.path = run_path / LOCK
-        self._descriptor = -1
+        self._descriptor = self._folder = -1
 
     def __enter__(self) -> Self:
         """Take the lock.
@@ -41,6 +43,7 @@ class RunLock:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock_folder()
             self._write_holder()
         except BlockingIOError:
             holder = self._read_holder()
@@ -63,6 +66,15 @@ class RunLock:
     ) -> None:
         self._close()
 
+    def _lock_folder(self) -> None:
+        self._folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:  # some network disks lock only what is open for writing
+            pass
+
     def _write_holder(self) -> None:
         holder = {"pid": os.getpid(), "host": socket.gethostname(), "started": disk.now()}
         os.ftruncate(self._descriptor, 0)
@@ -79,20 +91,31 @@ class RunLock:
         return "another process, which does not say its name"
 
     def _close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        for descriptor in (self._descriptor, self._folder):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._descriptor = self._folder = -1
 
 
 def is_held(run_path: Path) -> bool | None:
     """Whether a process holds the lock of a run; None if there is no lock file, or it can't be opened.
 
-    The file is opened for reading only, and a shared lock on it is released at once.
+    What is asked is opened for reading only, and a shared lock on it is released at once.
     """
     try:
-        descriptor = disk.open_regular(run_path / LOCK)
+        folder = os.open(run_path, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return None
+    if _is_locked(folder):
+        return True
+    try:
+        return _is_locked(disk.open_regular(run_path / LOCK))
     except (OSError, ValueError):
         return None
+
+
+def _is_locked(descriptor: int) -> bool | None:
+    """Whether somebody holds the lock of what is open here; None where that can't be asked. Closes it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
