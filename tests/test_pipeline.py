@@ -274,17 +274,6 @@ def test_a_frame_size_that_can_not_be_is_noticed(copied: RunFolder, size: object
         load_tokenizer(RunFolder.open(copied.path))
 
 
-def test_scores_and_labels_go_with_the_run(copied: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = Told()
-    scores = pipeline.score(copied, told)
-    assert json.loads((copied.path / "scores.json").read_text()) == json.loads(json.dumps(scores))
-    assert told.lines
-    labels = pipeline._labels(copied)
-    assert len(labels) in (0, 4)
-    (copied.path / "scores.json").unlink()
-    assert pipeline._labels(copied) == []
-
-
 def test_the_history_of_a_stage_is_that_of_its_rows(trained: RunFolder) -> None:
     for name in STAGES:
         assert [row["step"] for row in timeless(trained.stage(name))] == list(range(6))

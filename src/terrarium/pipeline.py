@@ -1,4 +1,4 @@
-"""The order of a run: three stages, each built on the one before, then scores and the report."""
+"""The order of a run: three stages, each built on the one before, then the play gate and the report."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from terrarium.beginning import open_or_begin
 from terrarium.config import Config, RanksConfig
 from terrarium.data.dataset import Dataset
 from terrarium.data.tokens import TokenStore
-from terrarium.doctor.finding import Verdict
 from terrarium.doctor.report import write_report
 from terrarium.errors import CheckpointError, RunError
-from terrarium.evaluate import evaluate, open_footage, read_scores
-from terrarium.healing import DoctorGate, shortfalls
-from terrarium.healing.decisions import Decision, What, undone, write_down
+from terrarium.evaluate import open_footage
+from terrarium.finished import ask_at_play_gate
+from terrarium.healing import DoctorGate
+from terrarium.healing.decisions import undone
 from terrarium.models.build import (
     load_latent_actions,
     load_tokenizer,
@@ -29,7 +29,6 @@ from terrarium.models.build import (
     trained_checkpoint,
 )
 from terrarium.models.device import choose_device
-from terrarium.models.world import World
 from terrarium.run import disk
 from terrarium.run.folder import STAGES, RunFolder, StageFolder, point_latest, write_json
 from terrarium.run.freeze import forget_stop
@@ -169,50 +168,6 @@ def is_done(folder: StageFolder, *, proven: bool) -> bool:
     if not stage_is_trained(folder):
         return False
     return not proven or is_proven(folder, trained_checkpoint(folder))
-
-
-def ask_at_play_gate(run: RunFolder, config: Config, progress: ConsoleProgress) -> None:
-    """Compare the finished world with what its configuration asks for; score it first if need be."""
-    found = shortfalls(known_scores(run) or evaluate(run, progress=progress.say), config.gates)
-    folder = run.stage("dynamics")
-    verdict = Verdict.WATCH if found else Verdict.NORMAL
-    write_down(folder, Decision(config.dynamics.steps, What.CONTINUE, verdict, reason="; ".join(found)))
-    progress.say(f"the play gate is not passed: {'; '.join(found)}" if found else "the play gate is passed")
-
-
-def known_scores(run: RunFolder) -> dict[str, object] | None:
-    """The scores of a run, if they are of the checkpoints that it has now."""
-    scores = read_scores(run)
-    current = {stage.name: trained_checkpoint(stage).name for stage in run.stages()}
-    return scores if scores.get("checkpoints") == current else None
-
-
-def score(run: RunFolder, progress: ConsoleProgress) -> dict[str, object]:
-    """Score a run on held-out footage, and write the report anew."""
-    scores = evaluate(run, progress=progress.say)
-    write_report(run.path)
-    return scores
-
-
-def serve_world(run: RunFolder, host: str, port: int, announce: Callable[[str], None]) -> None:
-    """Serve a run's world until Ctrl-C, starting from held-out frames.
-
-    Raises:
-        PlayError: the server can't listen at that address.
-    """
-    from terrarium.play import create_app, serve
-
-    world = World.load(run.path, device=run_config(run).device)
-    starts = [episode.frames_THWC[: world.context_frames] for episode in open_footage(run).held_out]
-    app = create_app(world, starts, labels=_labels(run), title=run.path.name, port=port)
-    serve(app, host=host, port=port, announce=announce)
-
-
-def _labels(run: RunFolder) -> list[str]:
-    """What each code does, as far as evaluation found out."""
-    actions = read_scores(run).get("latent_actions")
-    names = actions.get("code_names") if isinstance(actions, dict) else None
-    return [str(name) for name in names] if isinstance(names, list) else []
 
 
 def build_stage(

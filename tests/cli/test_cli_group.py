@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from terrarium import pipeline
+from terrarium import finished, pipeline
 from terrarium.cli import footage, group, main
 from terrarium.cli.world import PORT
 from terrarium.data.dataset import Dataset
@@ -150,7 +150,7 @@ def test_no_room_in_memory_is_one_line_and_a_bug_is_not(
     def refuse(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(pipeline, "score", refuse)
+    monkeypatch.setattr(finished, "score", refuse)
     if told:
         assert refusal(terrarium("evaluate", trained.path), 1).startswith("out of memory. Close ")
     else:

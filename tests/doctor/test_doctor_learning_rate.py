@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-
 import numpy as np
 import pytest
 
@@ -45,13 +43,6 @@ def test_nothing_flickers_while_the_healthy_train(kind: str) -> None:
 def test_a_bump_rarely_looks_like_a_rate_while_it_lasts() -> None:
     """On its way up a bump is a rise like any other: 80 looks, of which a few fall on one."""
     assert len(alarms_on_the_way(DETECTORS, rates.HEALTHY["bumpy"])) <= 4
-
-
-@pytest.mark.parametrize("detector", DETECTORS)
-def test_each_has_a_page_of_four_paragraphs(detector: Detector) -> None:
-    paragraphs = (inspect.getdoc(detector) or "").split("\n\n")
-    labels = [paragraph.partition(":")[0] for paragraph in paragraphs[1:]]
-    assert labels == ["Looks for", "Why it matters", "What to do", "Silent when"]
 
 
 def test_a_cause_is_never_contradicted() -> None:

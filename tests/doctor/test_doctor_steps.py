@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-
 import numpy as np
 import pytest
 
@@ -31,13 +29,6 @@ def test_the_sick_are_found_and_since_when(code: str, kind: str) -> None:
 def test_the_healthy_are_left_alone(kind: str) -> None:
     assert alarms(DETECTORS, pace.HEALTHY[kind]) == []
     assert alarms_on_the_way(DETECTORS, pace.HEALTHY[kind]) == []
-
-
-@pytest.mark.parametrize("detector", DETECTORS)
-def test_each_has_a_page_of_four_paragraphs(detector: Detector) -> None:
-    paragraphs = (inspect.getdoc(detector) or "").split("\n\n")
-    labels = [paragraph.partition(":")[0] for paragraph in paragraphs[1:]]
-    assert labels == ["Looks for", "Why it matters", "What to do", "Silent when"]
 
 
 def test_what_is_there_twice_is_counted() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -55,13 +54,6 @@ def test_nothing_flickers_while_the_healthy_train(kind: str) -> None:
 def test_a_crowded_machine_is_rarely_told_of_while_it_is_crowded() -> None:
     """While others use the machine the run is slower, and 80 looks fall on that now and then."""
     assert len(alarms_on_the_way(DETECTORS, pace.HEALTHY["crowded"])) <= 8
-
-
-@pytest.mark.parametrize("detector", [throughput_dropped, device_idle, run_stalled, run_unfinished])
-def test_each_has_a_page_of_four_paragraphs(detector: Detector) -> None:
-    paragraphs = (inspect.getdoc(detector) or "").split("\n\n")
-    labels = [paragraph.partition(":")[0] for paragraph in paragraphs[1:]]
-    assert labels == ["Looks for", "Why it matters", "What to do", "Silent when"]
 
 
 def test_the_slowdown_of_the_report_has_its_figures() -> None:

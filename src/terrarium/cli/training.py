@@ -55,7 +55,7 @@ def demo(
         finished = train_or_stop(path, None if begun else data, config, progress, "demo")
         if finished is None:
             return
-        from terrarium.pipeline import known_scores, score
+        from terrarium.finished import known_scores, score
 
         if known_scores(finished) is None:
             score(finished, progress)

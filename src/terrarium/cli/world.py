@@ -22,7 +22,7 @@ PORT = 8400
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as one JSON object.")
 def evaluate(run: Path, as_json: bool) -> None:
     """Score a run on the footage that was held out."""
-    from terrarium.pipeline import score
+    from terrarium.finished import score
     from terrarium.progress import ConsoleProgress
 
     with ConsoleProgress() as progress:
@@ -55,6 +55,6 @@ def export(run: Path, out: Path) -> None:
 
 
 def serve(run: RunFolder, host: str, port: int) -> None:
-    from terrarium.pipeline import serve_world
+    from terrarium.finished import serve_world
 
     serve_world(run, host, port, announce=lambda url: click.echo(f"play at {url} (Ctrl-C ends)"))
