@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from terrarium.doctor.history import FloatArray
 from terrarium.doctor.measures import loss_windows
 
 MISFIT = 0.12  # of chance: noise of the first rows, and terms beside the cross-entropy
+CLOSE_FIT = 0.04  # of chance: where no accumulation is known
+LEAST, MOST, COMMON = 2, 64, (2, 4, 8)  # micro-batches of an update
 FIRST_STEPS, FIRST_ROW = 10, 100  # of rows a hundred steps apart: by then little has been learnt
 
 
@@ -27,6 +30,43 @@ def _first(loss_N: FloatArray, expected: float) -> float:
     """The first loss, or the level of the first few if that is nearer to what is expected."""
     candidates = [float(np.median(loss_N[:rows])) for rows in (5, 1, 20)]
     return min(candidates, key=lambda loss: abs(loss - expected))
+
+
+@dataclass(frozen=True)
+class Division:
+    """How a logged loss was divided.
+
+    Attributes:
+        factor: by what.
+        first: the first loss as logged.
+        level: what guessing reaches, undivided.
+        known_by: how that is known.
+        sure: whether gradients are accumulated over just as many micro-batches.
+    """
+
+    factor: int
+    first: float
+    level: float
+    known_by: str
+    sure: bool
+
+
+def _division(curve: LossCurve) -> Division | None:
+    """How the loss was divided, or None where nothing says that it was."""
+    if not curve.positive or not _from_the_start(curve) or curve.guessing is None:
+        return None
+    known_by, level = curve.guessing
+    accumulated = curve.plan.gradient_accumulation_steps
+    first = _first(curve.loss, level / (accumulated or 1))
+    factor = round(level / first) if first > level / 100 else 0
+    misfit = first * factor / level - 1
+    at_once = curve.steps[0] <= FIRST_STEPS
+    sure = factor == accumulated and abs(misfit) <= (MISFIT if at_once else MISFIT / 2)
+    guessed_well = factor in COMMON and abs(misfit) <= CLOSE_FIT
+    maybe = at_once and accumulated is None and known_by.startswith("ln ") and guessed_well
+    if not LEAST <= factor <= MOST or not (sure or maybe):
+        return None
+    return Division(factor, first, level, known_by, sure)
 
 
 def loss_unit(stage: StageEvidence) -> Iterator[Finding]:
@@ -46,30 +86,15 @@ def loss_unit(stage: StageEvidence) -> Iterator[Finding]:
     8 are considered, and only a close fit.
     """
     curve = loss_curve(stage)
-    known = None if curve is None or not curve.positive or not _from_the_start(curve) else curve.guessing
-    if curve is None or known is None:
+    division = None if curve is None else _division(curve)
+    if curve is None or division is None:
         return
-    name, level = known
-    accumulated = curve.plan.gradient_accumulation_steps
-    first = _first(curve.loss, level / (accumulated or 1))
-    factor = round(level / first) if first > level / 100 else 0
-    misfit = first * factor / level - 1
-    at_once = curve.steps[0] <= FIRST_STEPS
-    sure = factor == accumulated and abs(misfit) <= (MISFIT if at_once else MISFIT / 2)
-    maybe = (
-        at_once
-        and accumulated is None
-        and name.startswith("ln ")
-        and factor in (2, 4, 8)
-        and abs(misfit) <= 0.04
-    )
-    if factor < 2 or factor > 64 or not (sure or maybe):
-        return
+    first, factor, level = division.first, division.factor, division.level
     true = loss_windows(curve.steps, curve.loss * factor)
     hidden = first < level and curve.back(curve.last) * factor > WORSE * level
     yield Finding(
         "loss-unit",
-        Severity.WATCH if sure and hidden else Severity.INFO,
+        Severity.WATCH if division.sure and hidden else Severity.INFO,
         stage.name,
         curve.step(0),
         curve.step(curve.count - 1),
@@ -79,12 +104,12 @@ def loss_unit(stage: StageEvidence) -> Iterator[Finding]:
             "first": first,
             "true_first": first * factor,
             "chance": level,
-            "known_by": name,
+            "known_by": division.known_by,
             "true_window": true[0]["mean"],
             "true_last_window": true[-1]["mean"],
             "window_end": true[0]["last_step"],
         },
-        confidence=0.95 if sure else 0.4,
-        cause="divided-by-accumulation" if sure else "",
+        confidence=0.95 if division.sure else 0.4,
+        cause="divided-by-accumulation" if division.sure else "",
         actions=("divide-by-accumulation",),
     )
