@@ -10,7 +10,7 @@ from terrarium.doctor.finding import Verdict
 from terrarium.doctor.report import write_report
 from terrarium.evaluate import evaluate, open_footage, read_scores
 from terrarium.healing import shortfalls
-from terrarium.healing.decisions import Decision, What, write_down
+from terrarium.healing.decisions import Decision, What, is_known, write_down
 from terrarium.models.build import run_config, trained_checkpoint
 from terrarium.models.world import World
 from terrarium.run.folder import RunFolder
@@ -38,7 +38,9 @@ def ask_at_play_gate(run: RunFolder, config: Config, progress: ConsoleProgress) 
     found = shortfalls(known_scores(run) or evaluate(run, progress=progress.say), config.gates)
     folder = run.stage("dynamics")
     verdict = Verdict.WATCH if found else Verdict.NORMAL
-    write_down(folder, Decision(config.dynamics.steps, What.CONTINUE, verdict, reason="; ".join(found)))
+    decision = Decision(config.dynamics.steps, What.CONTINUE, verdict, reason="; ".join(found))
+    if not is_known(folder, decision):
+        write_down(folder, decision)
     progress.say(f"the play gate is not passed: {'; '.join(found)}" if found else "the play gate is passed")
 
 

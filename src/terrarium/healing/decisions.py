@@ -99,14 +99,23 @@ def write_down(folder: StageFolder, decision: Decision) -> None:
 
 def cures_tried(folder: StageFolder) -> list[dict[str, object]]:
     """The decisions so far that set the stage back; unreadable lines are ignored."""
+    return [row for row in _rows(folder) if row.get("what") not in (What.CONTINUE, What.STOP)]
+
+
+def is_known(folder: StageFolder, decision: Decision) -> bool:
+    """Whether the last line says just that: who gives the same command again adds nothing."""
+    rows, same = _rows(folder), ("step", "what", "verdict", "code", "reason", "numbers")
+    return bool(rows) and all(rows[-1].get(key) == getattr(decision, key) for key in same)
+
+
+def _rows(folder: StageFolder) -> list[dict[str, object]]:
     try:
         lines = (folder.path / NAME).read_bytes().splitlines()
     except FileNotFoundError:
         return []
     except OSError as error:
         raise RunError(f"{folder.path / NAME} can't be read: {disk.why(error)}") from error
-    rows = [row for row in map(_row, lines) if row is not None]
-    return [row for row in rows if row.get("what") not in (What.CONTINUE, What.STOP)]
+    return [row for row in map(_row, lines) if row is not None]
 
 
 def undone(folder: StageFolder) -> Adjustment | None:
