@@ -198,8 +198,8 @@ def test_the_port_of_the_demo_is_that_of_play() -> None:
     assert ports == {PORT}
 
 
-@pytest.mark.parametrize("words", [["demo", "--no-play"], ["verify", "."], ["record", "E"], ["play", "."]])
-def test_all_verbs_but_train_are_for_one_process(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("words", [["demo", "--no-play"], ["freeze", "."], ["record", "E"], ["play", "."]])
+def test_most_verbs_are_for_one_process(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     start_as_one_of_two(monkeypatch, rank=0)
     said = refusal_of_one(terrarium(*words))
     assert said == f"error on rank 0: {words[0]} is for one process. Start it without torchrun.\n"

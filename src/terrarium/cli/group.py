@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 LONGEST_LINE = 4000  # file names may hold anything; a message about one stays on one line
 LESS = "Close other programs, or choose a smaller --preset, batch_size or frame size; what was saved is kept."
 LINGER = 10.0  # seconds for whoever says it: as soon as one process has ended, torchrun ends all
-TOGETHER = "train"  # the one verb that several processes run together
+TOGETHER = ("train", "verify")  # the verbs that several processes run together
 FOLDER = click.Path(path_type=Path)
 
 
@@ -67,5 +67,5 @@ def _fail(text: str, code: int) -> NoReturn:
 @click.pass_context
 def main(ctx: click.Context) -> None:
     """Grow a small playable world out of gameplay video, and know how healthy it is."""
-    if launched.by_torchrun() and ctx.invoked_subcommand != TOGETHER:
+    if launched.by_torchrun() and ctx.invoked_subcommand not in TOGETHER:
         raise UsageError(f"{ctx.invoked_subcommand} is for one process", "Start it without torchrun.")
