@@ -42,6 +42,15 @@ def in_time(pairs: Sequence[tuple[Patient, Finding]]) -> int:
     return len(pairs) - sum(share > ONSET for share in late)
 
 
+def assert_found(detectors: Sequence[Detector], maker: Maker, code: str) -> list[tuple[Patient, Finding]]:
+    """Nearly all patients are found, with the right onset, and findings can be said in every language."""
+    pairs = found(detectors, maker, code)
+    assert len(pairs) >= 0.9 * len(HELD_OUT)
+    assert in_time(pairs) >= 0.9 * len(pairs)
+    assert not {part for _, finding in pairs for part in unsaid(finding)}
+    return pairs
+
+
 def alarms(detectors: Sequence[Detector], maker: Maker) -> list[str]:
     """What is wrongly said of healthy patients, apart from information."""
     stages = [maker(np.random.default_rng(seed)).stage for seed in HELD_OUT]
