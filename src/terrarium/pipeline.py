@@ -102,7 +102,8 @@ def train(
         if ranks.is_first:
             stack.push(functools.partial(_report, run.path, progress))
         done = ranks.from_first(lambda: [name for name in STAGES if is_done(run.stage(name), proven=gates)])
-        if len(done) < len(STAGES) and (words := how_it_goes_on(run, surroundings(str(device), ranks.count))):
+        here = surroundings(str(device), ranks.count, config.ranks.strategy)
+        if len(done) < len(STAGES) and (words := how_it_goes_on(run, here)):
             progress.say(words)
         for name in STAGES:
             folder = run.stage(name)

@@ -39,7 +39,7 @@ def test_a_resume_says_that_it_is_the_same_run_and_a_finished_one_nothing(stoppe
 
 
 def test_a_resume_with_other_threads_says_so(stopped: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = {**surroundings("cpu", 1), "threads": 64, "torch": "9.9"}
+    now = {**surroundings("cpu", 1, "ddp"), "threads": 64, "torch": "9.9"}
     monkeypatch.setattr(pipeline, "surroundings", lambda *_: now)
     (said,) = said_of(stopped)
     assert said.startswith("it goes on, but may not be bit for bit the run that was not stopped: torch was ")
@@ -47,7 +47,7 @@ def test_a_resume_with_other_threads_says_so(stopped: RunFolder, monkeypatch: py
 
 
 def test_the_newest_checkpoint_that_can_be_read_is_asked(stopped: RunFolder) -> None:
-    now = surroundings("cpu", 1)
+    now = surroundings("cpu", 1, "ddp")
     flip_a_bit(stopped.stage("dynamics").checkpoint_path(3) / "state.json")
     assert how_it_goes_on(stopped, now).startswith("it goes on bit for bit")
     for name in STAGES:
@@ -60,11 +60,17 @@ def test_a_checkpoint_that_does_not_say_is_not_vouched_for(
 ) -> None:
     older = {**read_state(stopped.stage("dynamics").checkpoint_path(3)), module.KEY: None}
     monkeypatch.setattr(module, "read_state", lambda _path: older)
-    assert "can't be told" in how_it_goes_on(stopped, surroundings("cpu", 1))
+    assert "can't be told" in how_it_goes_on(stopped, surroundings("cpu", 1, "ddp"))
 
 
 def test_what_computes_has_a_name() -> None:
-    found = surroundings("cpu", 2)
+    found = surroundings("cpu", 2, "ddp")
     assert found["processes"] == 2
     assert found["device"]
     assert found["torch"] == torch.__version__
+
+
+def test_of_several_processes_the_strategy_counts_too() -> None:
+    """Sums over shards add up in another order."""
+    assert "strategy" not in surroundings("cpu", 1, "fsdp")
+    assert surroundings("cpu", 2, "ddp") != surroundings("cpu", 2, "fsdp")

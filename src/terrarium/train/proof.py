@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from terrarium.config import Config
+from terrarium.config import Config, override
 from terrarium.errors import RunError
 from terrarium.run.checkpoint import read_files, read_state
 from terrarium.run.folder import StageFolder, checkpoint_step, read_json, write_json
@@ -29,6 +29,7 @@ from terrarium.train.probe import probe_loss
 from terrarium.train.stages import Stage
 from terrarium.train.state import TrainState
 from terrarium.train.step import Adjusted, train_step
+from terrarium.train.surroundings import strategy_of
 
 NAME = "proof.json"
 # of the loss: other hardware and other releases round differently; damage shows in the first digits
@@ -102,6 +103,8 @@ def prove_replay(stage: Stage, folder: StageFolder, config: Config, ranks: Ranks
     if not pairs:
         return None
     earlier, later = pairs[-1]
+    if (strategy := strategy_of(later)) is not None:  # a resume may have changed it
+        config = override(config, [f"ranks.strategy={strategy}"])
     state = replay(stage, folder, config, earlier, checkpoint_step(later), ranks=ranks)
     stored = {name: safetensors.torch.load(blob) for name, blob in read_files(later).items()}
     differing = [

@@ -110,8 +110,8 @@ class TrainState:
 
     def description(self) -> dict[str, object]:
         """What every checkpoint says of itself: what its tensors are, and where they were made."""
-        device = next(self.model.parameters()).device
-        return describe_model(self.model) | {KEY: surroundings(str(device), self.ranks.count)}
+        device, strategy = next(self.model.parameters()).device, "fsdp" if self.plain is not None else "ddp"
+        return describe_model(self.model) | {KEY: surroundings(str(device), self.ranks.count, strategy)}
 
     def tensors(self) -> dict[str, Tensor]:
         """All live tensors, under the names that shards use (`terrarium.run.shards`)."""

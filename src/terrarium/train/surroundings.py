@@ -22,11 +22,19 @@ Surroundings = dict[str, str | int | None]
 
 
 @cache
-def surroundings(device: str, processes: int) -> Surroundings:
-    """Of training on this device ("cpu", "cuda:0") in so many processes, here and now."""
+def surroundings(device: str, processes: int, strategy: str) -> Surroundings:
+    """Of training on this device ("cpu", "cuda:0") in so many processes, by this strategy, here and now."""
     found: Surroundings = {name: version(name) for name in ("terrarium", "torch", "numpy")}
     found |= {"commit": commit(), "device": _device_name(device), "processes": processes}
+    found |= {"strategy": strategy} if processes > 1 else {}
     return found | ({"threads": torch.get_num_threads()} if device == "cpu" else {})
+
+
+def strategy_of(path: Path) -> str | None:
+    """By which strategy several processes made a checkpoint; None where it was one, or it does not say."""
+    made = read_state(path).get(KEY)
+    strategy = made.get("strategy") if isinstance(made, dict) else None
+    return strategy if isinstance(strategy, str) else None
 
 
 def how_it_goes_on(run: RunFolder, now: Surroundings) -> str:
