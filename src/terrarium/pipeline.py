@@ -72,7 +72,7 @@ def train(
         progress: shows how it goes.
         gates: whether the doctor is asked, every few steps and at the end.
         heal: whether what it finds is treated; otherwise it stops training.
-        before: what is to be done first; of several processes the first does it and the others wait.
+        before: called first; of several processes the first calls it while the others wait.
 
     Raises:
         HealthError: a stage is critical, and nothing cured it.
@@ -126,14 +126,14 @@ def _refuse_small_batches(config: Config, ranks: Ranks) -> None:
 
 
 def _patience(run_path: Path, config: Config | None) -> float:
-    """How long a process may keep the others waiting, by what is asked for or the run has."""
+    """Seconds that a process may keep the others waiting, by the configuration given or the run's."""
     if config is None and (run_path / "run.json").exists():
         config = run_config(RunFolder.open(run_path))
     return (config.ranks if config else RanksConfig()).timeout_seconds
 
 
 def _config_in_force(run: RunFolder, asked: Config | None) -> Config:
-    """The run's own; how processes share the work is no part of what it becomes, and may be asked anew."""
+    """The run's own, but for how processes share the work: that does not change the result."""
     own = run_config(run)
     return own if asked is None else own.model_copy(update={"ranks": asked.ranks})
 

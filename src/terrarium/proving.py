@@ -27,7 +27,7 @@ def prove(path: Path, level: int, progress: ConsoleProgress, ranks: Ranks = ALON
         path: a run, a stage of one (its newest whole checkpoint is used), or a checkpoint in one.
         level: 4 or 5.
         progress: shows it if footage has to be tokenized again.
-        ranks: the processes that do so together; the proofs of the first one count.
+        ranks: the processes that prove together; the first one's proofs count.
 
     Returns:
         Empty where the path stands in no run, or there is no whole checkpoint.

@@ -25,8 +25,7 @@ class Clip(Place):
 
 
 def spread_clips(episodes: Sequence[Episode], context: int, horizon: int, count: int) -> list[Clip]:
-    """At most `count` clips whose last `horizon` frames are to be dreamed, spread as evenly over episodes as
-    can be.
+    """At most `count` clips whose last `horizon` frames are to be dreamed, spread evenly over episodes.
 
     Dreamed parts of one episode never overlap. An episode too short for the whole context gives one clip with
     as much context as it has, at least one frame; an episode of `horizon` frames or fewer gives none.

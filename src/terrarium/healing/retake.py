@@ -103,8 +103,7 @@ def _take_again(
 
 
 def bad_in_a_row(stage: Stage, untrained: nn.Module, config: Config, first: int, most: int) -> int:
-    """How many batches in a row, from number `first` on, give even an untrained model a loss that is not
-    finite.
+    """How many batches in a row, from number `first` on, give even an untrained model a NaN or infinite loss.
 
     Such batches are bad by themselves: neither rate nor weights are to blame.
     """

@@ -101,8 +101,7 @@ class LatentActions(nn.Module):
 
 
 def likelihood_loss(small: Tensor, predicted: Tensor, log_variance: Tensor) -> Tensor:
-    """Negative log-likelihood per clip and step (B, T'), weighted towards what moves, in nats per pixel up to
-    a constant.
+    """Negative log-likelihood (B, T'), weighted towards what moves; nats per pixel up to a constant.
 
     Args:
         small: pooled clips (B, T, 3, h, w), of which the last T' frames are predicted.
@@ -147,8 +146,10 @@ class _Encoder(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """The last pooled frame, past changes and signs to the next frame (N, 3, h, w), and the logarithm of each
-    pixel's variance (N, 1, h, w)."""
+    """From the last pooled frame, past changes and signs to the next frame.
+
+    It gives that frame (N, 3, h, w), and the logarithm of each pixel's variance (N, 1, h, w).
+    """
 
     def __init__(self, config: LatentActionsConfig) -> None:
         super().__init__()

@@ -70,8 +70,10 @@ def add_up(x: Tensor) -> Tensor:
 
 
 class BatchNorm(nn.BatchNorm1d):
-    """Batch normalisation over all shares of a batch (Ioffe and Szegedy 2015, algorithm 1), without an affine
-    part. PyTorch's SyncBatchNorm does the same, on GPUs only."""
+    """Batch normalisation over all shares of a batch (Ioffe and Szegedy 2015, algorithm 1).
+
+    It has no affine part. PyTorch's SyncBatchNorm does the same, on GPUs only.
+    """
 
     def __init__(self, features: int, momentum: float) -> None:
         super().__init__(features, affine=False, momentum=momentum)

@@ -125,8 +125,7 @@ def recover(stage: StageFolder) -> tuple[Path | None, list[Judgement]]:
 
 
 def read_files(path: Path) -> dict[str, bytes]:
-    """The safetensors bytes of a checkpoint by name, as `commit_checkpoint` got them; every sha256 is
-    checked.
+    """The safetensors bytes of a checkpoint by name, as `commit_checkpoint` got them, each sha256 checked.
 
     Shards that several processes wrote are joined.
 

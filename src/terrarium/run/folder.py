@@ -26,8 +26,7 @@ _CHECKPOINT_NAME = re.compile(rf"({'|'.join(STAGES)})_step_(0|[1-9][0-9]{{0,14}}
 
 
 def write_json(path: Path, obj: object) -> None:
-    """Write strict JSON so that a kill leaves either the old file or the new one. NaN and infinity become
-    null.
+    """Write strict JSON so that a kill leaves the old file or the new one. NaN and infinity become null.
 
     Raises:
         RunError: the disk is full or can't be written, or `obj` holds something that JSON can't express.

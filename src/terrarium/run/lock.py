@@ -23,7 +23,7 @@ class RunLock:
     file left behind locks nothing. A forked child (a data loader's worker) does not inherit the lock: if it
     outlived its parent it would keep a dead run locked.
 
-    The folder is locked too, where its disk can do that: somebody may take the file away while we work.
+    The folder is locked too, where its disk can do that: somebody may remove the file while we work.
 
     Args:
         run_path: the folder of the run, made if missing, because a run is locked before it is begun.
@@ -56,7 +56,7 @@ class RunLock:
             self._close()
             raise RunError(
                 f"{self.path} can't be locked: {disk.why(error)}",
-                "Choose a folder that you may write to, on a disk that knows locks",
+                "Choose a folder that you may write to, on a disk that supports locks",
             ) from error
         os.register_at_fork(after_in_child=self._close)
         return self
@@ -100,7 +100,7 @@ class RunLock:
 def is_held(run_path: Path) -> bool | None:
     """Whether a process holds the lock of a run; None if there is no lock file, or it can't be opened.
 
-    What is asked is opened for reading only, and a shared lock on it is released at once.
+    Both are opened for reading only, and the shared lock that asks is released at once.
     """
     try:
         folder = os.open(run_path, os.O_RDONLY | os.O_DIRECTORY)
@@ -115,7 +115,7 @@ def is_held(run_path: Path) -> bool | None:
 
 
 def _is_locked(descriptor: int) -> bool | None:
-    """Whether somebody holds the lock of what is open here; None where that can't be asked. Closes it."""
+    """Whether somebody holds a lock on a descriptor, which is then closed; None where it can't be told."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:

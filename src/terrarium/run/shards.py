@@ -1,5 +1,4 @@
-"""Checkpoints of several processes, each of which wrote its rows of every tensor, and how to read them as
-one.
+"""Checkpoints to which several processes wrote their rows of every tensor, and how to read them as one.
 
 PyTorch's distributed checkpoint writes one safetensors file per process; its header says at which row of the
 whole tensor each part begins. Names in it are `model/<parameter>`, `ema/<parameter>` and

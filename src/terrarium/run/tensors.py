@@ -70,8 +70,11 @@ _OTHER_NAMES = {
 
 
 class Tensors(NamedTuple):
-    """What `examine` found: signatures, how many numbers there are, which tensors are not finite, and for
-    parts of larger tensors the row at which they start."""
+    """What `examine` found.
+
+    Signatures, how many numbers there are, which tensors are not finite, and for parts of larger tensors the
+    row at which they start.
+    """
 
     table: Table
     elements: int
@@ -124,8 +127,7 @@ def examine(content: bytes) -> Tensors:
 
 
 def row_starts(content: bytes) -> dict[str, int]:
-    """The row of a larger tensor at which each tensor of a file begins, as PyTorch's distributed checkpoint
-    says.
+    """The row of a larger tensor at which each tensor of a file begins, as PyTorch's DCP says.
 
     Raises:
         ValueError: it can't be understood, or tensors are not cut by rows.

@@ -65,7 +65,7 @@ class Adjustments:
 
     @staticmethod
     def parse(entries: list[Any], path: Path) -> Adjustments:
-        """Of what `written` gave.
+        """The inverse of `written`.
 
         Raises:
             RunError: an entry is damaged; `path` says where.
@@ -73,7 +73,7 @@ class Adjustments:
         return Adjustments(tuple(_parse(entry, path) for entry in entries))
 
     def written(self) -> list[dict[str, Any]]:
-        """As JSON."""
+        """The adjustments as JSON values."""
         return [asdict(each) for each in self.made]
 
     def rate_factor(self, step: int) -> float:
@@ -116,7 +116,7 @@ def set_back(folder: StageFolder, adjustment: Adjustment) -> None:
     except OSError as error:
         raise RunError(
             f"{folder.checkpoints_path} can't be written: {error.strerror}",
-            "Check who may write there, then resume: it goes back then",
+            "Check who may write there, then resume: that takes it back",
         ) from error
     write_json(folder.path / NAME, {"format": 1, "adjustments": adjustments.written()})
 

@@ -27,7 +27,7 @@ from terrarium.train.rendezvous import store_of_this_start
 
 # while the first process asks the doctor, draws or saves; the launcher sees who is dead
 PATIENCE = timedelta(days=7)
-GO_ON = "The launcher starts all of them again, or do so yourself."
+GO_ON = "The launcher starts all of them again; otherwise start them yourself."
 
 
 @dataclass

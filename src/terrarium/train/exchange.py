@@ -36,9 +36,10 @@ def processes_of(folder: StageFolder, step: int) -> int:
 
 
 class Exchange:
-    """After each step every process tells the others when it was ready for the first sum of the step, which
-    clips it had, its clock, and whether it is asked to stop: all stop after the same step. The first writes a
-    row.
+    """What processes tell each other after each step.
+
+    That is when each was ready for the first sum of the step, which clips it had, its clock, and whether it
+    is asked to stop: all stop after the same step. The first process writes a row.
 
     Args:
         folder: the stage's folder; gets `ranks.jsonl` if there are several processes.
@@ -55,10 +56,10 @@ class Exchange:
         return self._own() if self._ranks.alone else self._agreed
 
     def leave(self, where: str) -> NoReturn:
-        """End training, which is saved; whoever was not asked himself leaves as one to be started again.
+        """End training, which is saved; a process that was not asked itself leaves to be started again.
 
-        A launcher takes an end without an error for the end of the job: where one machine of several is
-        taken away, the launchers of the others are to go on, or to wait for it.
+        A launcher takes an end without an error for the end of the job. Where one machine of several is taken
+        away, the launchers of the others must go on, or wait for it.
 
         Raises:
             Interrupted: this process was asked.

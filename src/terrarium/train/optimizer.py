@@ -42,6 +42,6 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> float:
     if effective != {rate}:
         raise TrainingError(
             f"the learning rate in effect is {sorted(effective)}, and {rate} was asked for",
-            "Look for what else sets the rates of the optimizer, then resume",
+            "Find what else sets the optimizer's rates, then resume",
         )
     return rate

@@ -212,7 +212,7 @@ class Records:
         for judgement in passed_over:
             self._progress.say(f"passed over {judgement.path.name}: {judgement.reason}")
         ours = [each for each in passed_over if each.run_id == self._folder.run_id]
-        if newest is None and ours:  # to begin anew would write over what may be mended
+        if newest is None and ours:  # beginning anew would overwrite what may be mended
             reasons = "; ".join(f"{each.path.name}: {each.reason}" for each in ours[:3])
             raise CheckpointError(
                 f"none of the checkpoints in {self._folder.checkpoints_path} is whole ({reasons})",

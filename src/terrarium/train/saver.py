@@ -48,11 +48,11 @@ class Snapshot:
 
 
 class Failures:
-    """Saves that failed in a row, of which training bears some.
+    """Counts saves that failed in a row; training tolerates some.
 
     Args:
-        patience: how many stop it.
-        say: is told of those that don't.
+        patience: how many of them stop training.
+        say: told about those that do not.
 
     Attributes:
         newest: why the newest save failed, None where it didn't.

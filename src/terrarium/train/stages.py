@@ -169,8 +169,7 @@ def encode_episode(
 
 
 def probe_clips(episodes: Sequence[Episode], frames: int) -> NDArray[np.uint8]:
-    """The same few held-out clips every time (B, T, H, W, 3), spread over the footage; shorter ones if no
-    episode is that long."""
+    """A few held-out clips (B, T, H, W, 3), the same every time; shorter ones if no episode is that long."""
     frames = min(frames, max(len(episode) for episode in episodes))
     places = list(windows(episodes, frames, frames))
     chosen = [places[i * len(places) // PICTURE_CLIPS] for i in range(PICTURE_CLIPS)]

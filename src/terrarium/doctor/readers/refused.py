@@ -25,8 +25,7 @@ KNOWN_FLAWS = ("empty", "not-finite")
 
 
 def read_refused(stage_path: Path) -> Refused | None:
-    """What was put aside in a stage's `checkpoints/`; of several, the one of the latest step; None if nothing
-    was.
+    """What was put aside in a stage's `checkpoints/`, of several the one of the latest step; None if nothing.
 
     Args:
         stage_path: the stage's folder. Never raises for what it finds there.

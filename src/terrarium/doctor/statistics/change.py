@@ -78,10 +78,10 @@ def find_change(values_K: FloatArray, margin: int = 1) -> Change | None:
 
 
 def turning_point(values_K: FloatArray, begin: int = 0) -> int:
-    """Where a rise at the end of a series began: a line through the last places at 10 % and 40 % of its
-    height.
+    """Where a rise at the end of a series began.
 
-    In a rounded valley that is too late; then half-way between it and the lowest place.
+    That is where a line through the last places at 10 % and 40 % of its height meets the lowest level. In a
+    rounded valley that is too late; then half-way between it and the lowest place.
 
     Args:
         values_K: values that rise in the end.
