@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 LONGEST_LINE = 4000  # file names may hold anything; a message about one stays on one line
 LESS = "Close other programs, or choose a smaller --preset, batch_size or frame size; what was saved is kept."
-LINGER = 10.0  # seconds for whoever says it: as soon as one process has ended, torchrun ends all
+LINGER = 10.0  # seconds for another process to say it: as soon as one has ended, torchrun ends all
 TOGETHER = ("train", "verify")  # the verbs that several processes run together
 FOLDER = click.Path(path_type=Path)
 
@@ -33,8 +33,7 @@ class Verbs(click.Group):
         except TerrariumError as error:
             # the same words were typed for all processes of a machine: its first one refuses them
             if error.told or (isinstance(error, UsageError) and launched.local_rank()):
-                time.sleep(LINGER)
-                sys.exit(error.exit_code)
+                time.sleep(LINGER * (1 + launched.local_rank()))  # who is still here after that says it
             _fail(str(error), error.exit_code)
         except BrokenPipeError:
             sys.exit(1)  # the reader of our output has gone
