@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from terrarium import pipeline
+from terrarium import finished, pipeline
 from terrarium.cli import main
 from terrarium.data.dataset import Dataset
 from terrarium.data.loader import ClipSampler
@@ -110,7 +110,7 @@ def test_demo_goes_on_with_the_footage_of_its_run(
     trained: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Begun by `train`, the run has no footage of its own; none may be recorded into it."""
-    monkeypatch.setattr(pipeline, "score", lambda *_: {})
+    monkeypatch.setattr(finished, "score", lambda *_: {})
     run = Path(shutil.copytree(trained.path, tmp_path / "copied"))
     assert terrarium("demo", "--no-play", "--run", run).exit_code == 0
     assert not (run / "footage").exists()
