@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import io
+import os
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from terrarium.progress import LINE_SECONDS, ConsoleProgress
+from terrarium.progress import LINE_SECONDS, ConsoleProgress, PatientConsole
 
 
 class Clock:
@@ -125,3 +128,16 @@ def test_the_terminal_is_left_as_it_was_found() -> None:
         raise KeyboardInterrupt
     hidden, shown = "\x1b[?25l", "\x1b[?25h"
     assert out.getvalue().count(hidden) == out.getvalue().count(shown) == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a disk that is always full")
+def test_training_goes_on_where_nobody_can_read_of_it() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    for file in (os.fdopen(writer, "w", buffering=1), Path("/dev/full").open("w", buffering=1)):  # noqa: SIM115 - closed below
+        with ConsoleProgress(PatientConsole(file=file)) as progress:
+            for step in range(3):
+                progress.say(f"step {step}")
+                progress.update("dynamics", step + 1, 3)
+        with suppress(OSError):  # it still holds what nobody took
+            file.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
+from contextlib import suppress
 from itertools import pairwise
 from statistics import median
 from types import TracebackType
@@ -20,6 +21,14 @@ RECENT = 100  # steps that the remaining time is estimated from
 BLOCK = 10  # steps per median; the slowest and the fastest median are the ends of the band
 
 
+class PatientConsole(Console):
+    """Goes quiet where nobody reads any more; the usual one would end the program."""
+
+    def on_broken_pipe(self) -> None:
+        """Say no more."""
+        self.quiet = True
+
+
 class ConsoleProgress:
     """A progress line on a terminal; plain lines every few seconds elsewhere.
 
@@ -28,7 +37,7 @@ class ConsoleProgress:
 
     def __init__(self, console: Console | None = None) -> None:
         # of several processes only the first one speaks
-        self.console = console or Console(file=sys.stderr, highlight=False, quiet=launched.rank() > 0)
+        self.console = console or PatientConsole(file=sys.stderr, highlight=False, quiet=launched.rank() > 0)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -49,11 +58,13 @@ class ConsoleProgress:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        with suppress(OSError):
+            self._bar.stop()
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        with suppress(OSError):  # the disk of a log is full, or the terminal gone: training goes on
+            self.console.print(text, markup=False, soft_wrap=True)
 
     def update(self, name: str, done: int, total: int, note: str = "") -> None:
         """Move the line: `done` of `total` things of `name`. A new name begins a new line."""
