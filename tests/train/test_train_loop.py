@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -208,6 +209,26 @@ def test_asked_to_end_it_saves_first(number: signal.Signals, footage: Dataset, t
     assert signal.getsignal(number) is before
     assert [path.name for path in list_checkpoints(folder)][-1] == "video_tokenizer_step_4"
     assert len(timeless(folder)) == 4
+
+
+@pytest.mark.parametrize(("before", "steps"), [(signal.SIG_DFL, 4), (signal.SIG_IGN, 6)])
+def test_a_terminal_that_closes_asks_once_and_not_at_all_under_nohup(
+    before: signal.Handlers, steps: int, footage: Dataset, tmp_path: Path
+) -> None:
+    def hang_up(taken: int) -> None:
+        if taken == 4:
+            for _ in range(2):  # the terminal, and its shell
+                signal.raise_signal(signal.SIGHUP)
+
+    folder = make_folder(tmp_path / "run", "video_tokenizer")
+    usual = signal.signal(signal.SIGHUP, before)
+    try:
+        with suppress(Interrupted):
+            train(folder, footage, progress=Told(hang_up))
+        assert signal.getsignal(signal.SIGHUP) is before
+    finally:
+        signal.signal(signal.SIGHUP, usual)
+    assert list_checkpoints(folder)[-1] == folder.checkpoint_path(steps)
 
 
 def test_asked_twice_it_ends_at_once(footage: Dataset, tmp_path: Path) -> None:

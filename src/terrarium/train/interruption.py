@@ -1,4 +1,4 @@
-"""Ctrl-C and the termination signal of a cluster: finish the step, save, exit."""
+"""Ctrl-C, the termination signal of a cluster, a terminal that closes: finish the step, save, exit."""
 
 from __future__ import annotations
 
@@ -18,10 +18,16 @@ def never() -> str:
     return ""
 
 
+def _signals() -> tuple[signal.Signals, ...]:
+    """Those that ask to stop. Under `nohup` a closing terminal does not."""
+    hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    return (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hangs_up else []))
+
+
 @contextmanager
 def leaving_at_once() -> Iterator[None]:
-    """While open, SIGINT and SIGTERM raise `Interrupted`: between stages nothing waits to be saved."""
-    before = {number: signal.signal(number, _leave) for number in Interruption.SIGNALS}
+    """While open, signals raise `Interrupted`: between stages nothing waits to be saved."""
+    before = {number: signal.signal(number, _leave) for number in _signals()}
     try:
         yield
     finally:
@@ -34,15 +40,16 @@ def _leave(number: int, _frame: FrameType | None) -> NoReturn:
 
 
 class Interruption:
-    """While open, the first SIGINT or SIGTERM only sets `asked`; the second one stops at once."""
+    """While open, the first SIGINT, SIGTERM or SIGHUP only sets `asked`; the second one stops at once.
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    A terminal that closes may say so twice, itself and through its shell: that is the same once more.
+    """
 
     def __init__(self) -> None:
         self.asked: str | None = None
 
     def __enter__(self) -> Self:
-        self._before = {number: signal.signal(number, self._ask) for number in self.SIGNALS}
+        self._before = {number: signal.signal(number, self._ask) for number in _signals()}
         return self
 
     def __exit__(
@@ -52,6 +59,7 @@ class Interruption:
             signal.signal(number, handler)
 
     def _ask(self, number: int, _frame: FrameType | None) -> None:
-        if self.asked is not None:
+        if self.asked is None:
+            self.asked = signal.Signals(number).name
+        elif number != signal.SIGHUP:
             raise KeyboardInterrupt
-        self.asked = signal.Signals(number).name
