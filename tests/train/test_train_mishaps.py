@@ -34,7 +34,7 @@ def ends(out: Path, mishap: str) -> list[str]:
     ("mishap", "first", "second"),
     [
         ("full_disk", "CheckpointError: the disk is full", "CheckpointError: the disk is full"),
-        ("full_disk_and_no_number", "TrainingError: video_tokenizer: the loss", "TrainingError: video_tok"),
+        ("full_disk_and_no_number", "NotFiniteError: video_tokenizer: the loss", "NotFiniteError: video_tok"),
         ("disk_full_once", "trained", "trained"),
         ("part_unwritten", "CheckpointError: process 1 can't", "CheckpointError: process 1 can't"),
         ("bad_footage", LOST, "DataError: episode-000003.npy can't be read"),
