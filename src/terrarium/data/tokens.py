@@ -1,14 +1,15 @@
 """Footage as tokens and latent actions, stored once so that dynamics need not encode it at every step.
 
 One `.npy` file per episode, (T, P + 1) uint16: the tokens of each frame, and in the last column the code of
-the action that leads to the next frame (`NO_ACTION` after the last). Files appear whole, by one rename, so an
-interrupted run goes on with the missing episodes. The folder is named by a hash of everything that the
-content depends on.
+the action that leads to the next frame (`NO_ACTION` after the last); behind it, the sha256 of all that. Files
+appear whole, by one rename, so an interrupted run goes on with the missing episodes. The folder is named by a
+hash of everything that the content depends on.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from terrarium.data.loader import ALL, ClipSampler, Rows
 from terrarium.errors import DataError
 
 NO_ACTION = 65535
+_DIGEST_BYTES = hashlib.sha256().digest_size
 
 Encode = Callable[[NDArray[np.uint8]], tuple[NDArray[np.uint16], NDArray[np.uint16]]]
 
@@ -106,16 +108,19 @@ class TokenStore:
     def _is_whole(self, episode: Episode) -> bool:
         try:
             self.read(episode)
-        except DataError:
+            content = self._file(episode).read_bytes()
+        except (DataError, OSError):
             return False
-        return True
+        return hashlib.sha256(content[:-_DIGEST_BYTES]).digest() == content[-_DIGEST_BYTES:]
 
     def _write(self, episode: Episode, tokens_TP: NDArray[np.uint16], actions_T: NDArray[np.uint16]) -> None:
         last = np.array([NO_ACTION], dtype=np.uint16)
         columns = [tokens_TP, np.concatenate([actions_T, last])[:, None]]
         staging = self.path / f".staging-{episode.index:06d}.npy"
         try:
-            np.save(staging, np.concatenate(columns, axis=1), allow_pickle=False)
+            content = io.BytesIO()
+            np.save(content, np.concatenate(columns, axis=1), allow_pickle=False)
+            staging.write_bytes(content.getvalue() + hashlib.sha256(content.getvalue()).digest())
             staging.rename(self._file(episode))
         except OSError as error:
             staging.unlink(missing_ok=True)
