@@ -1,6 +1,6 @@
 """Jobs of several processes whose members are killed: whether the launcher brings them back to the same end.
 
-    python benchmarks/ranks.py [--kills 20] [--jobs 4] [--ranks 2] [--strategy ddp] [--seed 0]
+    python benchmarks/ranks.py [--kills 20] [--jobs 4] [--ranks 2] [--strategy fsdp] [--checkpoints sharded]
 
 Each job is `torchrun --max-restarts` with `terrarium train`. Again and again, at random moments, a random
 rank gets SIGKILL; nobody else does anything. In the end history, weights, average and optimizer of all stages
@@ -67,8 +67,11 @@ class Outcome:
 @click.option("--jobs", default=4, show_default=True)
 @click.option("--ranks", default=2, show_default=True)
 @click.option("--strategy", default="ddp", show_default=True, type=click.Choice(["ddp", "fsdp"]))
+@click.option(
+    "--checkpoints", default="gathered", show_default=True, type=click.Choice(["gathered", "sharded"])
+)
 @click.option("--seed", default=0, show_default=True)
-def main(kills: int, jobs: int, ranks: int, strategy: str, seed: int) -> None:
+def main(kills: int, jobs: int, ranks: int, strategy: str, checkpoints: str, seed: int) -> None:
     """Kill ranks, and compare what comes out."""
     dice = random.Random(seed)  # noqa: S311 - no secret: when to kill
     table = Table("job", "ranks killed", "ended", "lost", "differs", "seconds", box=box.MARKDOWN)
@@ -76,7 +79,12 @@ def main(kills: int, jobs: int, ranks: int, strategy: str, seed: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         data = store_footage(folder / "footage", (32, 32)).path
-        command = [*torchrun(ranks, 0), *words(data, strategy), "--run", str(folder / "straight")]
+        command = [
+            *torchrun(ranks, 0),
+            *words(data, strategy, checkpoints),
+            "--run",
+            str(folder / "straight"),
+        ]
         began = time.monotonic()
         subprocess.run(command, env=environment(), check=True, capture_output=True, timeout=PATIENCE)
         table.add_row("left alone", "", "0", "", "", f"{time.monotonic() - began:.0f}")
@@ -84,7 +92,9 @@ def main(kills: int, jobs: int, ranks: int, strategy: str, seed: int) -> None:
         for number in range(jobs):
             wanted = kills // jobs + (number < kills % jobs)
             run = folder / f"killed-{number}"
-            outcome = kill_ranks([*torchrun(ranks, wanted), *words(data, strategy)], run, wanted, dice)
+            outcome = kill_ranks(
+                [*torchrun(ranks, wanted), *words(data, strategy, checkpoints)], run, wanted, dice
+            )
             outcome.differing = differences(RunFolder.open(run), straight)
             bad += bool(outcome.differing or outcome.lost or outcome.ended or len(outcome.kills) < wanted)
             whom = " ".join(kill.rank for kill in outcome.kills)
@@ -100,9 +110,9 @@ def torchrun(ranks: int, restarts: int) -> list[str]:
     return [*launcher, f"--nproc-per-node={ranks}", f"--max-restarts={restarts}", "-m", "--"]
 
 
-def words(data: Path, strategy: str) -> list[str]:
+def words(data: Path, strategy: str, checkpoints: str) -> list[str]:
     """What it is to start."""
-    options = as_options(*SETTINGS, f"ranks.strategy={strategy}")
+    options = as_options(*SETTINGS, f"ranks.strategy={strategy}", f"ranks.checkpoints={checkpoints}")
     return ["terrarium", "train", "--data", str(data), "--preset", "quick", *options]
 
 

@@ -15,7 +15,8 @@ from safetensors.numpy import load, save
 
 from terrarium.errors import RefusedStateError
 from terrarium.run.checkpoint import read_files
-from terrarium.run.folder import StageFolder
+from terrarium.run.folder import RunFolder, StageFolder
+from terrarium.run.sameness import differences
 from terrarium.run.sharded import begin_shards, commit_shards
 from terrarium.run.shards import FILES, join_files, whole_shape
 from terrarium.run.survey import newest_valid
@@ -81,6 +82,26 @@ def test_shards_are_read_as_what_one_process_would_have_written(tmp_path: Path, 
         ours, theirs = load(found[name]), load(blob)
         assert ours.keys() == theirs.keys()
         assert all(np.array_equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_in_which_shard_a_tensor_lies_makes_no_difference(tmp_path: Path) -> None:
+    """PyTorch spreads them anew each time; what they are put together to is the same, bit for bit."""
+    files = state_in_shards(1, 2)
+    swapped = dict(zip(files, reversed(files.values()), strict=True))
+    assert join_files(files) == join_files(swapped)
+    run, other = (make_stage(tmp_path / name) for name in ("run", "other"))
+    for stage, blobs in ((run, files), (other, swapped)):
+        stage.history_path.write_text('{"step": 0, "loss": 1.0}\n')
+        commit(stage, 1, blobs)
+    runs = [RunFolder.open(stage.path.parent) for stage in (run, other)]
+    own = [told for told in differences(*runs) if told.startswith("dynamics")]
+    assert own == []
+    shard = next(other.checkpoint_path(1).glob("shard-00001-*"))
+    content = shard.read_bytes()
+    shard.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert len([told for told in differences(*runs) if told.startswith("dynamics")]) == 1
+    shard.unlink()
+    assert len([told for told in differences(*runs) if told.startswith("dynamics")]) == 3
 
 
 def test_a_shard_that_is_missing_is_refused_and_put_aside(tmp_path: Path) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Set
 from pathlib import Path
 
 from terrarium.run.folder import STAGES, RunFolder, StageFolder
 from terrarium.run.manifest import EMA, MODEL, OPTIMIZER
 from terrarium.run.rows import Row, read_history
-from terrarium.run.shards import are_shards
+from terrarium.run.shards import are_shards, join_files
 
 MACHINE = ("runtime", "frames_per_second", "process_memory", "memory_left")  # what the machine decides
 
@@ -32,22 +31,31 @@ def differences(run: RunFolder, other: RunFolder) -> list[str]:
 def _differing(stage: StageFolder, other: StageFolder) -> list[str]:
     rows = timeless(stage)
     mine, theirs = _hashes(stage), _hashes(other)
-    last = _files_of(f"{stage.name}_step_{len(rows)}/", mine.keys() | theirs.keys())
+    last = {f"{stage.name}_step_{len(rows)}/{name}" for name in (MODEL, EMA, OPTIMIZER)}
     history = [] if rows == timeless(other) else ["history"]
     missing = sorted(name for name in last if name not in mine or name not in theirs)
     changed = sorted(name for name in mine.keys() & theirs.keys() if mine[name] != theirs[name])
     return [*history, *missing, *changed]
 
 
-def _files_of(checkpoint: str, names: Set[str]) -> set[str]:
-    """The tensor files that a checkpoint must have: three, or the shards that several processes wrote."""
-    shards = {name for name in names if name.startswith(checkpoint) and are_shards([Path(name).name])}
-    return shards or {checkpoint + name for name in (MODEL, EMA, OPTIMIZER)}
-
-
 def _hashes(stage: StageFolder) -> dict[str, str]:
-    files = stage.checkpoints_path.glob("*/*.safetensors")
-    return {str(file.relative_to(stage.checkpoints_path)): _sha256(file) for file in files}
+    """Of the tensor files of all checkpoints; shards count as the three files that they are read as."""
+    found: dict[str, str] = {}
+    for checkpoint in stage.checkpoints_path.glob(f"{stage.name}_step_*"):
+        files = sorted(checkpoint.glob("*.safetensors"))
+        in_shards = are_shards(file.name for file in files)
+        hashes = _of_shards(files) if in_shards else {file.name: _sha256(file) for file in files}
+        found |= {f"{checkpoint.name}/{name}": value for name, value in hashes.items()}
+    return found
+
+
+def _of_shards(files: list[Path]) -> dict[str, str]:
+    """Put together first, because PyTorch writes the tensors of a shard in any order."""
+    try:
+        joined = join_files({file.name: file.read_bytes() for file in files})
+    except ValueError:
+        return {}  # parts are missing
+    return {name: hashlib.sha256(blob).hexdigest() for name, blob in joined.items()}
 
 
 def _sha256(file: Path) -> str:

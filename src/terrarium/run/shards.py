@@ -76,7 +76,7 @@ def join_files(blobs: Mapping[str, bytes]) -> dict[str, bytes]:
             part = starts.get(name, 0), tuple(entry["shape"])
             found[_place(name)].append((part, str(entry["dtype"]), bytes(entry["data"])))
     files: dict[str, dict[str, Whole]] = {name: {} for name in FILES.values()}
-    for (file, name), several in found.items():
+    for (file, name), several in sorted(found.items()):  # in the same order, whatever that of the shards
         several.sort(key=lambda each: each[0][0])
         shape = whole_shape(name, [part for part, _, _ in several])
         data = b"".join(data for _, _, data in several)  # rows follow each other
