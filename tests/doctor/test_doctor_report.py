@@ -16,6 +16,7 @@ from doctor_reading import Report
 from doctor_samples import (
     RUN,
     SCORES,
+    history_rows,
     make_run,
     make_small_run,
     save_checkpoint,
@@ -99,6 +100,19 @@ def test_checkpoints_are_judged_by_content(small_run: Path) -> None:
     assert report.both_say("1 of 2")
     assert "L-1" not in report.markdown
     assert report.both_say(found["items"][1]["reason"])
+
+
+def test_the_one_to_go_on_from_is_from_before_the_trouble(small_run: Path) -> None:
+    for step in (1000, 2300):
+        save_checkpoint(small_run / "dynamics", step)
+    rows = history_rows("dynamics", 2400)
+    for row in rows[1500:]:
+        row["loss"] += 0.004 * (row["step"] - 1500)
+    write_rows(small_run / "dynamics" / "history.jsonl", rows)
+    report = Report(small_run)
+    assert report.json["findings"][0]["code"] == "loss-diverging"
+    assert report.json["checkpoints"]["dynamics"]["resume_from"] == 1000
+    assert report.both_say("Go on from step 1,000")
 
 
 def test_what_is_wrong_is_markdown_and_not_its_source(small_run: Path) -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from patients import pace
 from patients.trial import Detector, alarms, alarms_on_the_way, ask, assert_found, unsaid
+from terrarium.doctor.decisions import Decided, Decisions
 from terrarium.doctor.detectors.stalls import run_stalled, run_unfinished
 from terrarium.doctor.detectors.throughput import device_idle, throughput_dropped
-from terrarium.doctor.evidence import Evidence, Liveness, StageEvidence
+from terrarium.doctor.evidence import Evidence, Liveness, Plan, StageEvidence
 from terrarium.doctor.finding import Finding, Severity
 from terrarium.doctor.language import Language
 from terrarium.doctor.pace import Pace
@@ -101,6 +102,34 @@ def test_a_run_that_saved_its_last_step_was_asked_to_stop(beyond: int, whole: bo
     assert ("asked to stop" in Language.choose("en").finding(finding, "cause", {})) == asked
     assert ("要求停止" in Language.choose("zh").finding(finding, "cause", {})) == asked
     assert unsaid(finding) == []
+
+
+def test_a_run_that_stopped_itself_was_not_ended_from_outside() -> None:
+    stage = pace.unfinished_stage()
+    for step, itself in ((400, True), (300, False)):  # before the last row: training went on since
+        decisions = Decisions("gates.jsonl", 20, made=(Decided(step, "stop", "loss-diverging"),))
+        run = _run(replace(stage, decisions=decisions), Liveness(False, "lock-free", 1e6))
+        (finding,) = run_unfinished(run)
+        assert ("A gate found" in Language.choose("en").finding(finding, "cause", {})) == itself
+        assert ("自行停止" in Language.choose("zh").finding(finding, "message", {})) == itself
+        assert unsaid(finding) == []
+
+
+def test_nobody_is_sent_back_to_a_checkpoint_that_is_not_there() -> None:
+    stage = pace.unfinished_stage()
+    saved = Checkpoint(300, "step_300", 3, 3, True)
+    for checkpoints, actions in (((), ()), ((saved,), ("restart-from-checkpoint",))):
+        run = _run(replace(stage, checkpoints=checkpoints), Liveness(False, "lock-free", 1e6))
+        assert next(run_unfinished(run)).actions == actions
+
+
+def test_where_no_step_is_left_none_is_reckoned_with() -> None:
+    patient = pace.slowed(np.random.default_rng(5)).stage
+    last = int(patient.kept.steps[-1])
+    for planned, left in ((last + 1, False), (last + 1000, True)):
+        (finding,) = throughput_dropped(replace(patient, plan=Plan(steps=planned)))
+        assert ("remaining" in finding.values) == left
+        assert unsaid(finding) == []
 
 
 def test_a_stage_that_reached_its_end_is_neither_stalled_nor_unfinished() -> None:

@@ -124,6 +124,7 @@ def describe(diagnosis: Diagnosis, language: Language) -> JsonObject:
         An object as `terrarium.doctor.schema.Report` and docs/report.md describe it.
     """
     evidence = diagnosis.evidence
+    judged = {name: _checkpoints(stage, diagnosis, language) for name, stage in evidence.stages.items()}
     process = _process(evidence.liveness, language)
     stages = {
         name: {
@@ -144,7 +145,7 @@ def describe(diagnosis: Diagnosis, language: Language) -> JsonObject:
         "run": {"folder": plain(evidence.path.name), "kind": evidence.kind.value} | evidence.run,
         "process": process,
         "stages": stages,
-        "checkpoints": {name: _checkpoints(stage, language) for name, stage in evidence.stages.items()},
+        "checkpoints": judged,
         "findings": finding_documents(diagnosis, language),
         "actions": action_sentences(diagnosis, language),
         "scores": evidence.scores,
@@ -164,14 +165,24 @@ def _process(liveness: Liveness, language: Language) -> JsonObject:
     }
 
 
-def _checkpoints(stage: StageEvidence, language: Language) -> JsonObject:
-    whole = [checkpoint.step for checkpoint in stage.checkpoints if checkpoint.whole]
+def _checkpoints(stage: StageEvidence, diagnosis: Diagnosis, language: Language) -> JsonObject:
     return {
         "total": len(stage.checkpoints),
-        "usable": len(whole),
-        "resume_from": max(whole, default=None),
+        "usable": sum(checkpoint.whole for checkpoint in stage.checkpoints),
+        "resume_from": _resume_from(stage, diagnosis),
         "items": [_checkpoint(checkpoint, language) for checkpoint in stage.checkpoints],
     }
+
+
+def _resume_from(stage: StageEvidence, diagnosis: Diagnosis) -> int | None:
+    """The newest usable checkpoint; of a critical stage the newest from before the trouble, if any."""
+    whole = {checkpoint.name: checkpoint.step for checkpoint in stage.checkpoints if checkpoint.whole}
+    before = [
+        whole[str(finding.values["checkpoint_before"])]
+        for finding in diagnosis.findings
+        if finding.stage == stage.name and finding.values.get("checkpoint_before") in whole
+    ]
+    return min(before) if before else max(whole.values(), default=None)
 
 
 def _checkpoint(checkpoint: Checkpoint, language: Language) -> JsonObject:

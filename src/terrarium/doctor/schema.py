@@ -170,7 +170,7 @@ class Checkpoints(Part):
 
     total: Count
     usable: Count
-    resume_from: int | None = Field(description="step of the newest usable one")
+    resume_from: int | None = Field(description="step to go on from: newest usable one from before trouble")
     items: list[Checkpoint]
 
 

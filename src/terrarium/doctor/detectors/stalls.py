@@ -128,9 +128,9 @@ def run_unfinished(evidence: Evidence) -> Iterator[Finding]:
 
     Why it matters: nobody is training any more, whatever the last loss looks like.
 
-    What to do: find out why it ended (the system's log, memory, a time limit), then resume from the
-    newest whole checkpoint. Where that holds the very last step, the run was probably asked to stop and
-    saved as it left: then just resume.
+    What to do: find out why it ended (the system's log, memory, a time limit; or a gate, which says why),
+    then resume from the newest whole checkpoint. Where that holds the very last step, the run was probably
+    asked to stop and saved as it left: then just resume.
 
     Silent when: a process is alive, nothing says how many steps were planned, or it can't be told
     whether anything runs. Where only the age of the rows suggests the end, it is just information.
@@ -142,7 +142,7 @@ def run_unfinished(evidence: Evidence) -> Iterator[Finding]:
     if last + 1 >= 0.99 * planned:
         return
     values: dict[str, float | str] = {"taken": last + 1, "planned": planned, "share": (last + 1) / planned}
-    values |= _saved_last(stage)
+    values |= _stopped_itself(stage) or _saved_last(stage)
     yield Finding(
         "run-unfinished",
         Severity.WATCH if liveness.how in SURELY_GONE else Severity.INFO,
@@ -152,8 +152,16 @@ def run_unfinished(evidence: Evidence) -> Iterator[Finding]:
         (Number(stage.plan.source or stage.source, "steps taken", last + 1, planned),),
         values,
         confidence=0.9 if liveness.how in SURELY_GONE else 0.6,
-        actions=("restart-from-checkpoint",),
+        actions=("restart-from-checkpoint",) if any(one.whole for one in stage.checkpoints) else (),
     )
+
+
+def _stopped_itself(stage: StageEvidence) -> dict[str, int]:
+    """The step at which training decided to stop, where that was the last that came of it."""
+    made = stage.decisions.made if stage.decisions else ()
+    if not made or made[-1].what != "stop" or made[-1].step is None:
+        return {}
+    return {"gate_step": made[-1].step} if made[-1].step > stage.kept.steps[-1] else {}
 
 
 def _saved_last(stage: StageEvidence) -> dict[str, str]:

@@ -52,9 +52,9 @@ def throughput_dropped(stage: StageEvidence) -> Iterator[Finding]:
     first, last = int(pace.from_N[TOGETHER * shift.row]), int(pace.to_N[-1])
     values: dict[str, float | str] = {"before": before, "after": after, "share": after / before}
     values |= {"overall": overall or after, "recent": recent or after, "first_step": first, "last_step": last}
-    if stage.plan.steps and overall and recent:
-        left = max(0, stage.plan.steps - last - 1)
-        values |= {"remaining": left, "planned": stage.plan.steps}
+    left = (stage.plan.steps or 0) - last - 1
+    if left > 0 and overall and recent:
+        values |= {"remaining": left, "planned": last + 1 + left}
         values |= {"hours": left / overall / 3600, "hours_recent": left / recent / 3600}
     yield Finding(
         "throughput-dropped",
