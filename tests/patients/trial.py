@@ -12,7 +12,7 @@ from patients.courses import Maker, Patient
 from terrarium.doctor.evidence import StageEvidence
 from terrarium.doctor.finding import Finding, Severity
 from terrarium.doctor.history import History
-from terrarium.doctor.language import LANGUAGES, Language
+from terrarium.doctor.language import LANGUAGES, Language, form_of
 
 Detector: TypeAlias = Callable[[StageEvidence], Iterator[Finding]]
 
@@ -81,9 +81,20 @@ def until(stage: StageEvidence, share: float) -> StageEvidence:
     return replace(stage, history=History(columns, bad))
 
 
+def is_named(name: str) -> bool:
+    """Whether the name of a number stands in the table `numbers`, with all that fills its braces."""
+    key, parts = form_of(name)
+    return key is not None and all(
+        form_of(part)[0]
+        or part.replace(".", "").isdecimal()
+        or Language.choose("zh").knows("stages", part, "title")
+        for part in parts.values()
+    )
+
+
 def unsaid(finding: Finding) -> list[str]:
-    """The parts of a finding that a language has no sentence for, or not all values."""
-    missing = []
+    """What a language has no sentence for, or not all values; and numbers without a name."""
+    missing = [number.name for number in finding.evidence if not is_named(number.name)]
     for code in LANGUAGES:
         language = Language.choose(code)
         for part in ("title", "message", "cause", "refuted_by"):

@@ -81,6 +81,14 @@ class Language:
             return self.say("measures", name)
         return self.capital(readable(name))
 
+    def named(self, name: str) -> str:
+        """What a number is called: by the table `numbers`, or the stage of that name, or as it came."""
+        name = plain(name, 120)
+        key, values = form_of(name)
+        if key is not None:
+            return self.say("numbers", key, **{part: self.named(text) for part, text in values.items()})
+        return self.stage(name) if self.knows("stages", name, "title") else name
+
     def finding(self, finding: Finding, part: str, context: Mapping[str, Any]) -> str:
         """One part of what is said of a finding: "title", "message", "cause" or "refuted_by".
 
@@ -164,12 +172,26 @@ def fill(template: Any, values: Mapping[str, Any]) -> str | None:
     return PLACEHOLDER.sub(lambda match: _value(match, values[match["name"]]), template)
 
 
+def form_of(name: str) -> tuple[str | None, dict[str, str]]:
+    """The key of `numbers` that a name has the form of, and what it has in the place of the key's braces."""
+    forms = _load(FALLBACK).find("numbers")
+    if name in forms:
+        return name, {}
+    found = ((key, _pattern(key).fullmatch(name)) for key in forms if "{" in key)
+    return next(((key, match.groupdict()) for key, match in found if match), (None, {}))
+
+
 def _value(match: re.Match[str], value: Any) -> str:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     text = figure(value) if number else plain(value).replace("`", "'")  # only we mark up code
     if match["one"] is None:
         return text
     return f"{text} {match['one'] if value == 1 else match['many']}"
+
+
+@cache
+def _pattern(key: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>.+)", re.escape(key)))
 
 
 @cache

@@ -109,7 +109,7 @@ def _loss(history: History, numbers: JsonObject, marks: _Marks, language: Langua
     bad = steps[history.not_finite["loss"]] if "loss" in history.not_finite else np.zeros(0)
     validation = history.series("validation_loss")
     levels = {
-        language.say("plots", "chance_level") if name == "chance" else name: level
+        language.say("plots", "chance_level") if name == "chance" else language.named(name): level
         for name, level in mapping(numbers.get("chance_levels")).items()
     }
     windows = [

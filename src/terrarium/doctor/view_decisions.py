@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, dataclass
 
 from terrarium.doctor.decisions import Decided, Decisions
 from terrarium.doctor.json_files import JsonObject
 from terrarium.doctor.language import Language
 from terrarium.doctor.wording import NOTHING, figure, plain
-
-AT_RATE = re.compile(r"(?P<what>.+) at rate x (?P<factor>[\d.]+)")
-AS_IT_WAS = re.compile(r"(?P<what>.+) as it was")
 
 
 @dataclass(frozen=True)
@@ -75,17 +71,6 @@ def _title(code: str, language: Language) -> str:
 
 
 def _row(entry: JsonObject, language: Language) -> tuple[str, str, str, tuple[tuple[str, str], ...]]:
-    numbers = tuple((_name(name, language), figure(value)) for name, value in entry["numbers"].items())
+    numbers = tuple((language.named(name), figure(value)) for name, value in entry["numbers"].items())
     step = NOTHING if entry["step"] is None else figure(entry["step"])
     return step, entry["said"], entry["reason"], numbers
-
-
-def _name(name: str, language: Language) -> str:
-    """The name of a number; those of trials say at which rate."""
-    if match := AT_RATE.fullmatch(name):
-        key = "error_at_rate" if match["what"] == "standard error" else "at_rate"
-        return language.say("gates", key, what=match["what"], factor=match["factor"])
-    if match := AS_IT_WAS.fullmatch(name):
-        return language.say("gates", "as_it_was", what=match["what"])
-    key = name.replace(" ", "_")
-    return language.say("gates", key) if language.knows("gates", key) else plain(name, 120)

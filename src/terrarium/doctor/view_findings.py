@@ -173,9 +173,8 @@ def _when(first: int | None, last: int | None, language: Language) -> str:
 def _evidence(item: JsonObject, language: Language) -> tuple[str, str, str, str]:
     value, threshold = (item[key] for key in ("number", "threshold"))
     shown = language.amount(value, item["unit"]) if number(value) is not None else plain(value)
-    name = language.say("numbers", item["name"]) if language.knows("numbers", item["name"]) else item["name"]
     held = NOTHING if threshold is None else language.amount(number(threshold), item["unit"])
-    return plain(name), shown, held, item["file"]
+    return language.named(item["name"]), shown, held, item["file"]
 
 
 def action_views(

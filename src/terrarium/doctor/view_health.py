@@ -33,7 +33,7 @@ def _cells(numbers: JsonObject, checkpoints: JsonObject, language: Language) -> 
         "first_last": f"{figure(loss['first'])} → {figure(loss['last'])}" if loss else NOTHING,
         "min_median": f"{figure(loss['min'])} / {figure(loss['median'])}" if loss else NOTHING,
         "thirds": " → ".join(figure(third) for third in numbers.get("loss_thirds") or ()) or NOTHING,
-        "chance": _chance(mapping(numbers.get("chance_levels"))),
+        "chance": _chance(mapping(numbers.get("chance_levels")), language),
         "not_finite": _not_finite(numbers, language),
         "entropy": _range(numbers, "action_entropy"),
         "actions": _range(numbers, "unique_actions"),
@@ -53,10 +53,11 @@ def _steps(numbers: JsonObject, language: Language) -> str:
     return language.say("page", "of", part=taken, whole=planned) if planned else figure(taken)
 
 
-def _chance(levels: JsonObject) -> str:
+def _chance(levels: JsonObject, language: Language) -> str:
     if list(levels) == ["chance"]:
         return figure(levels["chance"])
-    return ", ".join(f"{plain(name, 30)} {figure(level)}" for name, level in levels.items()) or NOTHING
+    words = [f"{language.named(plain(name, 30))} {figure(level)}" for name, level in levels.items()]
+    return language.say("lists", "comma").join(words) or NOTHING
 
 
 def _not_finite(numbers: JsonObject, language: Language) -> str:

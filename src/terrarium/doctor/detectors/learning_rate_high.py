@@ -130,6 +130,12 @@ def _too_high(stage: StageEvidence, illness: Illness, blamed: Blamed, confidence
     )
 
 
+def _decisive(stage: StageEvidence, blamed: Blamed) -> Number:
+    if blamed.height == blamed.there:
+        return Number(stage.source, "learning rate where the loss turns", blamed.height, blamed.least)
+    return Number(stage.source, "learning rate while the loss rises", blamed.height, blamed.least)
+
+
 def _figures(
     stage: StageEvidence, illness: Illness, blamed: Blamed
 ) -> tuple[dict[str, float | str], list[Number]]:
@@ -141,9 +147,8 @@ def _figures(
     values |= {"first_step": int(illness.step), "last_step": int(stage.kept.steps[-1])}
     values |= {"times": illness.times} if math.isfinite(illness.times) else {}
     values |= {"suggested_rate": _rounded(min(USUAL_REMEDY, peak / 10))}
-    where = "where the loss turns" if blamed.height == there else "while the loss rises"
     numbers = [
-        Number(stage.source, f"learning rate {where}", blamed.height, blamed.least),
+        _decisive(stage, blamed),
         Number(stage.source, "learning rate at the last step", now),
         Number(stage.source, "learning rate over its peak", now / peak, STILL, "ratio"),
     ]
