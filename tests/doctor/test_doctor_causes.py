@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 
 from terrarium.doctor.causes import EXPLAINED_BY, link
 from terrarium.doctor.detectors import RUN_DETECTORS, STAGE_DETECTORS, code_of
-from terrarium.doctor.evidence import Evidence, Kind, Missing, StageEvidence
+from terrarium.doctor.evidence import Evidence, Kind, Liveness, Missing, StageEvidence
 from terrarium.doctor.examine import ORDER_OF_ACTIONS, examine, next_actions
 from terrarium.doctor.finding import Finding, Severity, Verdict, worst
 from terrarium.doctor.history import History
+from terrarium.doctor.language import Language
 from terrarium.doctor.saved import Checkpoint
+from terrarium.doctor.view_findings import action_sentence
 
 INFO, WATCH, CRITICAL = Severity.INFO, Severity.WATCH, Severity.CRITICAL
 CODES = sorted({*EXPLAINED_BY, *(cause for causes in EXPLAINED_BY.values() for cause in causes)})
@@ -209,6 +211,10 @@ def test_a_critical_lead_names_the_checkpoint_to_keep(monkeypatch: pytest.Monkey
         for step, whole in ((200, True), (400, True), (600, True), (800, False))
     )
     stage = StageEvidence("dynamics", Kind.TREE, checkpoints=checkpoints)
-    diagnosis = examine(Evidence(Path("run"), Kind.TREE, stages={"dynamics": stage}))
-    assert [action for action, _ in diagnosis.actions] == ["freeze-run", "lower-learning-rate"]
-    assert diagnosis.findings[0].values["checkpoint"] == "dynamics_step_400", "the last one before the onset"
+    for alive, first in ((True, "freeze-run"), (None, "freeze-run"), (False, "keep-checkpoint")):
+        liveness = Liveness(alive, "lock-held", 1.0)
+        diagnosis = examine(Evidence(Path("run"), Kind.TREE, stages={"dynamics": stage}, liveness=liveness))
+        assert [action for action, _ in diagnosis.actions] == [first, "lower-learning-rate"]
+        (finding,) = diagnosis.findings
+        assert finding.values["checkpoint"] == "dynamics_step_400", "the last one before the onset"
+        assert "dynamics_step_400" in action_sentence(first, finding, diagnosis, Language.choose("zh"))

@@ -64,7 +64,7 @@ def _ask(evidence: Evidence) -> Iterator[Finding | Missing]:
 
 
 def _with_fallback(finding: Finding, evidence: Evidence) -> Finding:
-    """Make a critical lead ask for a halt first, and name the checkpoint to keep if one is whole."""
+    """Make a critical lead ask first to keep a whole checkpoint, and to halt the run unless it is over."""
     if finding.severity is not Severity.CRITICAL or finding.caused_by is not None:
         return finding
     stage = evidence.stages.get(finding.stage or "")
@@ -73,7 +73,8 @@ def _with_fallback(finding: Finding, evidence: Evidence) -> Finding:
         return finding
     before = [one for one in whole if finding.first_step is not None and one.step < finding.first_step]
     fallback = max(before or whole, key=lambda checkpoint: checkpoint.step)
-    actions = tuple(dict.fromkeys(("freeze-run", *finding.actions)))
+    first = "keep-checkpoint" if evidence.liveness.alive is False else "freeze-run"
+    actions = tuple(dict.fromkeys((first, *finding.actions)))
     names = {"checkpoint": fallback.name} | ({"checkpoint_before": fallback.name} if before else {})
     return replace(finding, values={**names, **finding.values}, actions=actions)
 
@@ -88,6 +89,7 @@ def _verdict(stage: str | None, findings: tuple[Finding, ...], evidence: Evidenc
 ORDER_OF_ACTIONS = (
     # first what keeps the run's work,
     "freeze-run",
+    "keep-checkpoint",
     "fix-checkpoint-writer",
     "run-one-launcher",
     "check-disk",
