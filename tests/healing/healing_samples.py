@@ -15,6 +15,7 @@ from torch import nn
 
 from terrarium.data.dataset import Dataset
 from terrarium.healing import DoctorGate
+from terrarium.healing.way_back import WayBack
 from terrarium.run.folder import StageFolder
 from terrarium.run.history import History
 from terrarium.train.loop import train_stage
@@ -53,6 +54,10 @@ class Ward:
     def gate(self) -> DoctorGate:
         return DoctorGate(self.stage, self.folder, self.config, heal=self.heal, say=self.told.say)
 
+    def way_back(self, processes: int = 1) -> WayBack:
+        """One that remembers no state."""
+        return WayBack(self.stage, self.stage.model, self.folder, self.config, self.told.say, processes)
+
     def train(self) -> None:
         train_stage(self.stage, self.folder, self.config, self.told, self.gate())
 
@@ -75,6 +80,14 @@ class Ward:
                 rate = self.stage.config.learning_rate
                 row = {"step": step, "runtime": 0.3 * step, "loss": float(loss), "learning_rate": rate}
                 history.append(row | {name: float(values[step]) for name, values in measures.items()})
+
+
+def ill_losses(rows: int = 240, at: int = 150) -> NDArray[np.float64]:
+    """A loss that falls, then rises to three times its level and stays there."""
+    noise = np.exp(np.random.default_rng(0).normal(0, 0.03, rows))
+    steps = np.arange(rows)
+    falling = 0.015 * (1 + 3 * np.exp(-steps / 30))  # better than guessing, which reaches 0.08
+    return falling * noise * np.where(steps < at, 1, 1 + np.minimum(2, (steps - at) / 20))
 
 
 def poisoned(stage: Stage, numbers: set[int]) -> Any:

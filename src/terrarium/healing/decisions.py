@@ -82,6 +82,11 @@ class Decision:
         found = trouble.verdict, trouble.code, trouble.onset, trouble.numbers
         return Decision(trouble.step, what, *found, reason=reason)
 
+    def told(self, stage: str) -> str:
+        """One line about a decision to go back, for who watches the stage."""
+        back = f"{self.what.capitalize()}: to step {self.resumed_from}; {self.reason}"
+        return f"{stage}, step {self.step}: {self.code}, since step {self.onset}. {back}"
+
 
 def write_down(folder: StageFolder, decision: Decision) -> None:
     """Append a decision, and wait until the disk has it.

@@ -2,12 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
+from terrarium.doctor.detectors.movement import LEAST_STEPS
 from terrarium.run.folder import StageFolder, write_json
+from terrarium.train.stages import Stage
 
 NAME = "parameters.json"
+
+
+class Movement:
+    """Notes which parameters of a stage do not move, and tells of them once.
+
+    Args:
+        stage: the stage in training.
+        untrained: its model before the first step.
+        folder: the stage's folder; gets `parameters.json` if there are any.
+        say: prints a line that names them.
+    """
+
+    def __init__(
+        self, stage: Stage, untrained: nn.Module, folder: StageFolder, say: Callable[[str], None]
+    ) -> None:
+        self._stage, self._untrained, self._folder, self._say = stage, untrained, folder, say
+        self._told: list[str] = []
+
+    def note(self, step: int) -> None:
+        """Write them down at every gate; a line is printed once there were steps enough, and for others anew.
+
+        Raises:
+            RunError: they can't be written.
+        """
+        unmoved = note_unmoved(self._untrained, self._stage.model, self._folder, step)
+        if step >= LEAST_STEPS and unmoved and unmoved != self._told:
+            self._told = unmoved
+            self._say(
+                f"{self._stage.name}: {len(unmoved)} parameters are what they were before the first step: "
+                f"{', '.join(unmoved[:5])}{', ...' if len(unmoved) > 5 else ''}"
+            )
 
 
 def note_unmoved(before: nn.Module, now: nn.Module, folder: StageFolder, step: int) -> list[str]:

@@ -102,12 +102,7 @@ def _train(
                 try:
                     row = train_step(state, stage, stage.to_inputs(batch), config, adjustments)
                 except TrainingError as refusal:
-                    if isinstance(refusal, OutOfMemoryError) and not ranks.alone:
-                        leave_note(folder, ranks.rank, share, refusal)
-                        raise  # the others are in the midst of the step: they learn it from our end
-                    # the step was not taken: what was reached before it is whole, and need not be lost
-                    records.keep(state)
-                    raise _SetBack(gate.answer(refusal, state.step)) from refusal
+                    raise _refused(refusal, state, folder, share, records, gate) from refusal
                 records.step(row)
                 exchange.after(state.step - 1, batch)
                 # the picture first: after a kill in between it is drawn again, and none is missing
@@ -127,6 +122,17 @@ def _train(
         records.finish()
         if exchange.asked() or not done:
             exchange.leave(f"at step {state.step} of {stage.name}")
+
+
+def _refused(
+    refusal: TrainingError, state: TrainState, folder: StageFolder, share: int, records: Records, gate: Gate
+) -> _SetBack:
+    """The way back from a step that was not taken, if there is one; `share` is of clips in a micro-batch."""
+    if isinstance(refusal, OutOfMemoryError) and not state.ranks.alone:
+        leave_note(folder, state.ranks.rank, share, refusal)
+        raise refusal  # the others are in the midst of the step: they learn it from our end
+    records.keep(state)  # what was reached before that step is whole, and need not be lost
+    return _SetBack(gate.answer(refusal, state.step))
 
 
 def _told_of_no_room(folder: StageFolder, share: int) -> list[str]:
