@@ -80,7 +80,7 @@ def test_in_chinese_names_of_numbers_are_chinese(run: Path) -> None:
     assert view is not None
     names = [name for row in view.rows for name, _ in row[3]]
     assert names == ["学习率", "loss（原来的过程）", "loss（学习率 × 0.333）", "试跑的步数"]
-    assert "回到 step 120，学习率降到 25.0% 再继续" in view.rows[2][1]
+    assert "回到 step 120，学习率降为原来的 25.0% 后继续" in view.rows[2][1]
 
 
 def test_a_run_that_only_went_on_has_no_table(tmp_path: Path) -> None:

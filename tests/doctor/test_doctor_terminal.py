@@ -32,7 +32,7 @@ def run(tmp_path: Path) -> Path:
     return make_small_run(tmp_path / "small")
 
 
-@pytest.mark.parametrize(("code", "cause"), [("en", "Cause: "), ("zh", "原因: ")])
+@pytest.mark.parametrize(("code", "cause"), [("en", "Cause: "), ("zh", "原因：")])
 def test_what_is_wrong_and_why_stand_apart(code: str, cause: str, run: Path) -> None:
     newest = save_checkpoint(run / "dynamics", 2400)
     (newest / "model.safetensors").write_bytes(b"")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from terrarium.doctor.language import Language
+from terrarium.doctor.language import Language, fill
 from terrarium.doctor.page_html import finished
 from terrarium.doctor.page_markdown import escape
 from terrarium.doctor.wording import figure, fixed, plain
@@ -70,3 +70,13 @@ def test_numbers_keep_their_units_and_html_is_escaped() -> None:
     assert finished("52.1 % of 26.4 frames/s") == f"52.1{space}% of 26.4{space}frames/s"
     assert finished("5 seconds") == "5 seconds"
     assert finished("<b> `--follow` & more") == "&lt;b&gt; <code>--follow</code> &amp; more"
+
+
+def test_chinese_and_latin_stand_apart_and_chinese_stands_together() -> None:
+    assert CHINESE.listed(["潜在动作", "dynamics"]) == "潜在动作和 dynamics"
+    assert CHINESE.listed(["视频 tokenizer", "潜在动作", "评分"]) == "视频 tokenizer、潜在动作和评分"
+    assert fill("本阶段用 {upstream} 的结果", {"upstream": "潜在动作"}) == "本阶段用潜在动作的结果"
+    assert fill("{flaw}的 {count} 个", {"flaw": "L1", "count": 24}) == "L1 的 24 个"
+    assert fill("{what} as it was", {"what": "loss"}) == "loss as it was"
+    assert CHINESE.capital("loss 发散") == "loss 发散"
+    assert ENGLISH.capital("the loss") == "The loss"

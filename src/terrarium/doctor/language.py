@@ -7,13 +7,13 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, reduce
 from pathlib import Path
 from typing import Any
 
 from terrarium.doctor.finding import Finding
 from terrarium.doctor.json_files import JsonObject
-from terrarium.doctor.wording import NOTHING, figure, fixed, plain, readable
+from terrarium.doctor.wording import HAN, NOTHING, beside, figure, fixed, plain, readable
 
 FOLDER = Path(__file__).parent / "languages"
 LANGUAGES = tuple(sorted(path.name for path in FOLDER.iterdir() if path.is_dir()))
@@ -140,15 +140,15 @@ class Language:
         if len(words) < 2:
             return "".join(words)
         comma, last = self.say("lists", "comma"), self.say("lists", "last")
-        return comma.join(words[:-1]) + last + words[-1]
+        return reduce(beside, (comma.join(words[:-1]), last, words[-1]))
 
     def joined(self, sentences: Sequence[str]) -> str:
         """Sentences one after the other."""
         return self.say("lists", "sentences").join(sentences)
 
     def capital(self, words: str) -> str:
-        """The same with a capital at its beginning; nothing changes in Chinese."""
-        return words[:1].upper() + words[1:]
+        """The same with a capital at its beginning; nothing changes in Chinese, even before a Latin word."""
+        return words if HAN.search(words) else words[:1].upper() + words[1:]
 
 
 def of_the_locale(environment: Mapping[str, str]) -> str:
@@ -169,7 +169,11 @@ def fill(template: Any, values: Mapping[str, Any]) -> str | None:
     matches = list(PLACEHOLDER.finditer(template))
     if any(values.get(match["name"]) in (None, "") for match in matches):
         return None
-    return PLACEHOLDER.sub(lambda match: _value(match, values[match["name"]]), template)
+    said, end = "", 0
+    for match in matches:
+        said = beside(said, template[end : match.start()])
+        said, end = beside(said, _value(match, values[match["name"]])), match.end()
+    return beside(said, template[end:])
 
 
 def form_of(name: str) -> tuple[str | None, dict[str, str]]:

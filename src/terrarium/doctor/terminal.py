@@ -10,6 +10,7 @@ from rich.text import Text
 
 from terrarium.doctor.json_files import JsonObject, mapping
 from terrarium.doctor.language import Language
+from terrarium.doctor.lines import in_lines
 from terrarium.doctor.view_findings import FindingView, finding_views
 from terrarium.doctor.view_health import has_begun
 from terrarium.doctor.wording import figure, plain
@@ -58,7 +59,11 @@ def print_place(report: Path | None, reason: str, language: Language, console: C
         console.print(_text(language.say("terminal", reason), "dim"))
     else:
         console.print(
-            _text(f"{language.say('terminal', 'report')}: {plain(report, 4000)}", "dim"), soft_wrap=True
+            _text(
+                language.say("terminal", "report") + language.say("lists", "colon") + plain(report, 4000),
+                "dim",
+            ),
+            soft_wrap=True,
         )
 
 
@@ -88,7 +93,8 @@ def _head(document: JsonObject, language: Language, console: Console) -> None:
         else:
             line.append(language.say("page", "not_begun"), style="dim")
         facts = _facts(entry["numbers"], document["checkpoints"][name], language)
-        console.print(line.append(f"  {language.say('lists', 'comma').join(facts)}", style="dim"))
+        line.append(f"  {language.say('lists', 'clause').join(facts)}", style="dim")
+        _indented(line, console, 0)
 
 
 def _facts(numbers: JsonObject, checkpoints: JsonObject, language: Language) -> list[str]:
@@ -108,8 +114,8 @@ def _lead(finding: FindingView, language: Language, console: Console) -> None:
     line = Text(f"{finding.number} ", style=f"bold {COLOURS[finding.severity]}")
     where = _where(finding, language)
     where.stylize("bold")
-    console.print(line.append_text(where))
-    console.print(Padding(_text(finding.message), (0, 0, 0, 2)))
+    _indented(line.append_text(where), console, 0)
+    _indented(_text(finding.message), console)
     for label, words in (("cause", finding.cause), ("refuted_by", finding.refuted_by)):
         if words:
             _labelled(label, words, language, console, "dim", indent=2)
@@ -121,15 +127,17 @@ def _lead(finding: FindingView, language: Language, console: Console) -> None:
 
 
 def _where(finding: FindingView, language: Language) -> Text:
-    place = language.say("lists", "comma").join(filter(None, (finding.where, finding.when)))
-    return _text(f"{language.capital(finding.title)} ({place})")
+    say = language.say
+    place = say("lists", "clause").join(filter(None, (finding.where, finding.when)))
+    return _text(f"{language.capital(finding.title)}{say('lists', 'open')}{place}{say('lists', 'close')}")
 
 
 def _labelled(
     label: str, words: str, language: Language, console: Console, style: str, indent: int = 0
 ) -> None:
-    text = _text(f"{language.say('terminal', label)}:", style).append(" ").append_text(_text(words))
-    console.print(Padding(text, (0, 0, 0, indent)))
+    text = Text(language.say("terminal", label) + language.say("lists", "colon"), style=style)
+    text = Text().append_text(text).append_text(_text(words))
+    _indented(text, console, indent)
 
 
 def _actions(actions: list[str], language: Language, console: Console) -> None:
@@ -138,7 +146,7 @@ def _actions(actions: list[str], language: Language, console: Console) -> None:
     console.print()
     console.print(_text(language.say("terminal", "next"), "bold"))
     for place, action in enumerate(actions[:MOST_ACTIONS], 1):
-        console.print(Padding(_text(f"{place}. {action}"), (0, 0, 0, 2)))
+        _indented(_text(f"{place}. {action}"), console)
 
 
 def _missing(missing: list[JsonObject], language: Language, console: Console) -> None:
@@ -150,7 +158,11 @@ def _missing(missing: list[JsonObject], language: Language, console: Console) ->
     for entry in essential[:MOST_MISSING]:
         what = f"{language.capital(language.stage(entry['stage']))} · {entry['title']}"
         words = language.say("page", "missing_item", what=what, why=entry["reason"])
-        console.print(Padding(_text(words), (0, 0, 0, 2)))
+        _indented(_text(words), console)
+
+
+def _indented(text: Text, console: Console, indent: int = 2) -> None:
+    console.print(Padding(in_lines(text, console.width - indent), (0, 0, 0, indent)))
 
 
 def _text(words: str, style: str = "") -> Text:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 from typing import Any
 
 NOTHING = "–"
+HAN = re.compile(r"[\u4e00-\u9fff]")
+LATIN = re.compile(r"[A-Za-z0-9]")
 
 
 def figure(value: float | None, digits: int = 4) -> str:
@@ -40,3 +43,12 @@ def plain(value: Any, longest: int = 300) -> str:
 def readable(name: str) -> str:
     """A stage or column name as words: latent_actions -> latent actions."""
     return plain(name, 60).replace("_", " ")
+
+
+def beside(left: str, right: str) -> str:
+    """Two texts as one: with a space between Chinese and Latin characters, with none between two Chinese."""
+    if HAN.search(left.rstrip(" ")[-1:]) and HAN.search(right.lstrip(" ")[:1]):
+        return left.rstrip(" ") + right.lstrip(" ")
+    ends = left[-1:], right[:1]
+    mixed = any(HAN.search(one) and LATIN.search(other) for one, other in (ends, ends[::-1]))
+    return f"{left} {right}" if mixed else left + right
