@@ -72,4 +72,5 @@ def test_names_are_put_together_and_what_nobody_knows_stays_as_it_came() -> None
     assert CHINESE.named("checkpoints that are wrong-step") == "步数与名称不符的 checkpoint 数"
     assert CHINESE.named("\x1b[31mdepth\n`of` the well") == "[31mdepth `of` the well"
     assert CHINESE.named("a: " * 4000)
+    assert CHINESE.named("resumed from step 0") == "从 step 0 恢复"
     assert Language.choose("en").named("steps allowed") == "steps that it might take"

@@ -159,7 +159,7 @@ def _stage(
         source=source_row(stage, numbers, checkpoints),
         windows=tuple(window_rows(numbers)),
         measures=tuple(measure_rows(numbers, language)),
-        discarded=tuple((plain(reason), count) for reason, count in stage.discarded.items()),
+        discarded=tuple((language.named(reason), count) for reason, count in stage.discarded.items()),
         checkpoints=_checkpoints(checkpoints, language) if checkpoints["total"] else None,
         pictures=tuple(_picture(picture, language) for picture in stage.pictures if picture.when),
         decisions=decisions_view(entry["gates"], language),
