@@ -90,7 +90,6 @@ class Exchange:
                 "clips": [f"{int(each):08x}" for each in prints],
                 "clock": [round(each, 3) for each in clocks],
             }
-            with self._path.open(
-                "a", encoding="utf-8"
-            ) as file:  # one whole line, or part of one after a kill
+            # one whole line, or part of one after a kill
+            with self._path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
