@@ -181,6 +181,11 @@ class StageEvidence:
         """(steps, finite values) [N] of one column: see `History.series`; empty where there is none."""
         return self.kept.series(column)
 
+    @property
+    def usable(self) -> tuple[Checkpoint, ...]:
+        """Those of the checkpoints that are whole, by rising step."""
+        return tuple(checkpoint for checkpoint in self.checkpoints if checkpoint.whole)
+
     @cached_property
     def kept(self) -> History:
         """The history without rows that a later restart took back; empty where there is none."""

@@ -68,11 +68,10 @@ def _with_fallback(finding: Finding, evidence: Evidence) -> Finding:
     if finding.severity is not Severity.CRITICAL or finding.caused_by is not None:
         return finding
     stage = evidence.stages.get(finding.stage or "")
-    whole = [checkpoint for checkpoint in stage.checkpoints if checkpoint.whole] if stage else []
-    if not whole:
+    if stage is None or not stage.usable:
         return finding
-    before = [one for one in whole if finding.first_step is not None and one.step < finding.first_step]
-    fallback = max(before or whole, key=lambda checkpoint: checkpoint.step)
+    before = [one for one in stage.usable if finding.first_step is not None and one.step < finding.first_step]
+    fallback = max(before or stage.usable, key=lambda checkpoint: checkpoint.step)
     first = "keep-checkpoint" if evidence.liveness.alive is False else "freeze-run"
     actions = tuple(dict.fromkeys((first, *finding.actions)))
     names = {"checkpoint": fallback.name} | ({"checkpoint_before": fallback.name} if before else {})

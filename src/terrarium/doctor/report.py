@@ -168,7 +168,7 @@ def _process(liveness: Liveness, language: Language) -> JsonObject:
 def _checkpoints(stage: StageEvidence, diagnosis: Diagnosis, language: Language) -> JsonObject:
     return {
         "total": len(stage.checkpoints),
-        "usable": sum(checkpoint.whole for checkpoint in stage.checkpoints),
+        "usable": len(stage.usable),
         "resume_from": _resume_from(stage, diagnosis),
         "items": [_checkpoint(checkpoint, language) for checkpoint in stage.checkpoints],
     }
@@ -176,7 +176,7 @@ def _checkpoints(stage: StageEvidence, diagnosis: Diagnosis, language: Language)
 
 def _resume_from(stage: StageEvidence, diagnosis: Diagnosis) -> int | None:
     """The newest usable checkpoint; of a critical stage the newest from before the trouble, if any."""
-    whole = {checkpoint.name: checkpoint.step for checkpoint in stage.checkpoints if checkpoint.whole}
+    whole = {checkpoint.name: checkpoint.step for checkpoint in stage.usable}
     before = [
         whole[str(finding.values["checkpoint_before"])]
         for finding in diagnosis.findings

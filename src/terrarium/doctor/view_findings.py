@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from terrarium.doctor.evidence import StageEvidence
 from terrarium.doctor.examine import Diagnosis
 from terrarium.doctor.finding import Finding
 from terrarium.doctor.json_files import JsonObject, number
@@ -104,7 +103,7 @@ def _document(finding: Finding, diagnosis: Diagnosis, language: Language) -> Jso
 def _context(finding: Finding, diagnosis: Diagnosis, language: Language) -> dict[str, Any]:
     """What every sentence about a finding may mention, whether or not the finding has it among its values."""
     stage = diagnosis.evidence.stages.get(finding.stage or "")
-    newest = _newest_whole(stage)
+    newest = max(((one.step, one.name) for one in stage.usable), default=None) if stage else None
     return {
         "stage": language.stage(finding.stage),
         "first_step": finding.first_step,
@@ -112,11 +111,6 @@ def _context(finding: Finding, diagnosis: Diagnosis, language: Language) -> dict
         "checkpoint": newest[1] if newest else None,
         "resume_step": newest[0] if newest else None,
     }
-
-
-def _newest_whole(stage: StageEvidence | None) -> tuple[int, str] | None:
-    whole = [(one.step, one.name) for one in stage.checkpoints if one.whole] if stage else []
-    return max(whole, default=None)
 
 
 def finding_views(document: JsonObject, language: Language) -> tuple[FindingView, ...]:

@@ -34,7 +34,7 @@ def checkpoint_empty(stage: StageEvidence) -> Iterator[Finding]:
     empty = _flawed(stage, "empty")
     if empty:
         most = 2 * len(empty) >= len(_judged(stage))
-        severity = Severity.CRITICAL if most or not _usable(stage) else Severity.WATCH
+        severity = Severity.CRITICAL if most or not stage.usable else Severity.WATCH
         cause, values = _writers(stage, empty)
         actions = ("fix-checkpoint-writer", "smoke-test")
         yield _finding(stage, "checkpoint-empty", empty, severity, actions, cause=cause, values=values)
@@ -44,7 +44,7 @@ def _writers(stage: StageEvidence, empty: Sequence[Checkpoint]) -> tuple[str, di
     """Several processes that write to one path: the configuration has several, or whole ones lie between."""
     processes = several_processes(stage)
     steps = [checkpoint.step for checkpoint in empty]
-    between = [one for one in _usable(stage) if min(steps) < one.step < max(steps)]
+    between = [one for one in stage.usable if min(steps) < one.step < max(steps)]
     if len(empty) < FEWEST_WRITTEN_OVER or not (processes > 1 or between):
         return "", {}
     return "several-writers", {"processes": processes} if processes > 1 else {}
@@ -72,7 +72,7 @@ def checkpoint_damaged(stage: StageEvidence) -> Iterator[Finding]:
     """
     damaged = _flawed(stage, *DAMAGED)
     if damaged:
-        severity = Severity.WATCH if _usable(stage) else Severity.CRITICAL
+        severity = Severity.WATCH if stage.usable else Severity.CRITICAL
         actions = ("check-disk", "restart-from-checkpoint")
         yield _finding(stage, "checkpoint-damaged", damaged, severity, actions)
 
@@ -94,7 +94,7 @@ def checkpoint_not_finite(stage: StageEvidence) -> Iterator[Finding]:
     bad = _flawed(stage, "not-finite")
     if bad:
         newest = bad[-1].step >= max(checkpoint.step for checkpoint in _judged(stage))
-        severity = Severity.CRITICAL if newest or not _usable(stage) else Severity.WATCH
+        severity = Severity.CRITICAL if newest or not stage.usable else Severity.WATCH
         actions = ("restart-from-checkpoint", "check-data")
         yield _finding(stage, "checkpoint-not-finite", bad, severity, actions)
 
@@ -114,7 +114,7 @@ def checkpoint_zero(stage: StageEvidence) -> Iterator[Finding]:
     """
     zero = _flawed(stage, "all-zero")
     if zero:
-        severity = Severity.WATCH if _usable(stage) else Severity.CRITICAL
+        severity = Severity.WATCH if stage.usable else Severity.CRITICAL
         yield _finding(stage, "checkpoint-zero", zero, severity, ("fix-checkpoint-writer", "check-disk"))
 
 
@@ -186,7 +186,7 @@ def checkpoint_newest_unusable(stage: StageEvidence) -> Iterator[Finding]:
 
     Silent when: the newest one is whole, or could not be looked into.
     """
-    judged, usable = _judged(stage), _usable(stage)
+    judged, usable = _judged(stage), stage.usable
     if not judged or judged[-1].whole:
         return
     newest, resume = judged[-1], usable[-1] if usable else None
@@ -215,10 +215,6 @@ def _judged(stage: StageEvidence) -> list[Checkpoint]:
     return [checkpoint for checkpoint in stage.checkpoints if checkpoint.flaw not in NOT_JUDGED]
 
 
-def _usable(stage: StageEvidence) -> list[Checkpoint]:
-    return [checkpoint for checkpoint in stage.checkpoints if checkpoint.whole]
-
-
 def _flawed(stage: StageEvidence, *flaws: str) -> list[Checkpoint]:
     return [checkpoint for checkpoint in stage.checkpoints if checkpoint.flaw in flaws]
 
@@ -237,7 +233,7 @@ def _finding(
     cause: str = "",
     values: dict[str, float | str] | None = None,
 ) -> Finding:
-    usable, total = _usable(stage), len(_judged(stage))
+    usable, total = stage.usable, len(_judged(stage))
     steps = [checkpoint.step for checkpoint in flawed if checkpoint.step >= 0]
     told: dict[str, float | str] = {
         "count": len(flawed),

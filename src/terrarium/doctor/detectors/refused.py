@@ -74,7 +74,7 @@ def _finding(
     more: tuple[Number, ...],
     actions: tuple[str, ...],
 ) -> Finding:
-    whole = [one.step for one in stage.checkpoints if one.whole]
+    whole = [one.step for one in stage.usable]
     saved_since = max(whole, default=-1) > refused.step
     told: dict[str, float | str] = {"step": refused.step, "usable": len(whole), "detail": refused.detail}
     told |= {} if refused.process is None else {"process": str(refused.process)}

@@ -152,7 +152,7 @@ def run_unfinished(evidence: Evidence) -> Iterator[Finding]:
         (Number(stage.plan.source or stage.source, "steps taken", last + 1, planned),),
         values,
         confidence=0.9 if liveness.how in SURELY_GONE else 0.6,
-        actions=("restart-from-checkpoint",) if any(one.whole for one in stage.checkpoints) else (),
+        actions=("restart-from-checkpoint",) if stage.usable else (),
     )
 
 
@@ -167,7 +167,5 @@ def _stopped_itself(stage: StageEvidence) -> dict[str, int]:
 def _saved_last(stage: StageEvidence) -> dict[str, str]:
     """The checkpoint of the very last step, which a run leaves when it is asked to stop."""
     after = int(stage.kept.steps[-1]) + 1
-    names = [
-        checkpoint.name for checkpoint in stage.checkpoints if checkpoint.whole and checkpoint.step == after
-    ]
+    names = [checkpoint.name for checkpoint in stage.usable if checkpoint.step == after]
     return {"saved": names[0]} if names else {}

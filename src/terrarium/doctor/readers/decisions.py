@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from terrarium.doctor.decisions import Decided, Decisions
 from terrarium.doctor.json_files import JsonObject, mapping, number
 from terrarium.doctor.readers.jsonl import row_of
-from terrarium.run import disk
+from terrarium.doctor.readers.text_lines import last_lines
 
 GATES = "gates.jsonl"
 MOST_BYTES = 2**24
@@ -28,7 +27,7 @@ def read_decisions(path: Path) -> Decisions | None:
         None where training was asked nothing, or it can't be read.
     """
     try:
-        content = _tail(path)
+        content, _ = last_lines(path, MOST_BYTES)
     except (OSError, ValueError):
         return None
     texts = [line.decode("utf-8", "replace") for line in content.splitlines() if line.strip()]
@@ -38,15 +37,6 @@ def read_decisions(path: Path) -> Decisions | None:
     return (
         Decisions(source, len(rows), len(texts) - len(rows), tuple(made[-MOST_DECISIONS:])) if rows else None
     )
-
-
-def _tail(path: Path) -> bytes:
-    """The last whole lines of a file."""
-    with os.fdopen(disk.open_regular(path), "rb") as file:
-        begin = max(0, os.fstat(file.fileno()).st_size - MOST_BYTES)
-        file.seek(begin)
-        content = file.read(MOST_BYTES)
-    return content[content.find(b"\n") + 1 :] if begin else content
 
 
 def _decided(row: JsonObject) -> Decided:

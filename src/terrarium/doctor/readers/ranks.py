@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from array import array
 from collections import deque
@@ -18,7 +17,7 @@ from terrarium.doctor.history import History
 from terrarium.doctor.json_files import JsonObject, number
 from terrarium.doctor.ranks import UNKNOWN, Stretch, Together
 from terrarium.doctor.readers.jsonl import row_of
-from terrarium.run import disk
+from terrarium.doctor.readers.text_lines import last_lines
 
 RANKS = "ranks.jsonl"
 MOST_BYTES = 2**25
@@ -57,7 +56,7 @@ def read_ranks(path: Path) -> Together | None:
         OSError: the file can't be opened or read.
         ValueError: it is not a regular file.
     """
-    content, cut_short = _tail(path)
+    content, cut_short = last_lines(path, MOST_BYTES)
     stretches: deque[_Raw] = deque(maxlen=MOST_STRETCHES)
     damaged = 0
     for line in content.splitlines():
@@ -71,15 +70,6 @@ def read_ranks(path: Path) -> Together | None:
             damaged += 1
     kept = tuple(_kept(stretches))
     return Together(f"{path.parent.name}/{path.name}", kept, damaged, cut_short) if kept else None
-
-
-def _tail(path: Path) -> tuple[bytes, bool]:
-    """The last whole lines of a file, and whether there are more before them."""
-    with os.fdopen(disk.open_regular(path), "rb") as file:
-        begin = max(0, os.fstat(file.fileno()).st_size - MOST_BYTES)
-        file.seek(begin)
-        content = file.read(MOST_BYTES)
-    return (content[content.find(b"\n") + 1 :], True) if begin else (content, False)
 
 
 def _count(row: JsonObject) -> int:

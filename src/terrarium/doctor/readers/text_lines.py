@@ -45,6 +45,20 @@ def open_text(path: Path) -> Iterator[TextIO]:
             yield text
 
 
+def last_lines(path: Path, limit: int) -> tuple[bytes, bool]:
+    """The last whole lines of a regular file, `limit` bytes at most, and whether there are more before them.
+
+    Raises:
+        OSError: the file can't be opened or read.
+        ValueError: it is not a regular file.
+    """
+    with os.fdopen(disk.open_regular(path), "rb") as file:
+        begin = max(0, os.fstat(file.fileno()).st_size - limit)
+        file.seek(begin)
+        content = file.read(limit)
+    return (content[content.find(b"\n") + 1 :], True) if begin else (content, False)
+
+
 def encoding_of(head: bytes) -> str:
     """UTF-8, or UTF-16 as its mark or the zeros between plain letters tell."""
     for mark, encoding in _MARKS:
