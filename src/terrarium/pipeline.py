@@ -80,22 +80,8 @@ def train(
         TerrariumError: anything else that keeps training from going on; what was saved stays.
     """
     with leaving_at_once(), joined(_patience(run_path, config)) as ranks, ExitStack() as stack:
-
-        def begin() -> str:
-            if config is not None:  # too small to be shared out: refused before anything is made or trained
-                _refuse_small_batches(config, ranks)
-            if before is not None:
-                before()
-            stack.enter_context(RunLock(run_path))
-            run = open_or_begin(run_path, data, config)
-            _refuse_small_batches(run_config(run), ranks)
-            open_footage(run)  # an error in it is the same for all
-            point_latest(run.path)
-            forget_stop(run.path)
-            disk.sweep(run.path)
-            return str(run.path)
-
-        run = RunFolder.open(Path(ranks.from_first(begin)))
+        path = ranks.from_first(lambda: str(_begin(run_path, data, config, ranks, before, stack)))
+        run = RunFolder.open(Path(path))
         dataset, config = open_footage(run), _config_in_force(run, config)
         device = ranks.device(choose_device(config.device))
         progress.say(f"run {run.path}\n{dataset.describe()}")
@@ -118,6 +104,29 @@ def train(
         if gates and config.gates.play:  # all stay until it is decided: the launcher starts all again or none
             ranks.from_first(lambda: ask_at_play_gate(run, config, progress))
     return run
+
+
+def _begin(
+    run_path: Path,
+    data: Path | None,
+    config: Config | None,
+    ranks: Ranks,
+    before: Callable[[], None] | None,
+    stack: ExitStack,
+) -> Path:
+    """Open or begin the run, whose lock is held until `stack` ends; for the first of several processes."""
+    if config is not None:  # too small to be shared out: refused before anything is made or trained
+        _refuse_small_batches(config, ranks)
+    if before is not None:
+        before()
+    stack.enter_context(RunLock(run_path))
+    run = open_or_begin(run_path, data, config)
+    _refuse_small_batches(run_config(run), ranks)
+    open_footage(run)  # an error in it is the same for all
+    point_latest(run.path)
+    forget_stop(run.path)
+    disk.sweep(run.path)
+    return run.path
 
 
 def _refuse_small_batches(config: Config, ranks: Ranks) -> None:

@@ -23,11 +23,9 @@ from terrarium.errors import CheckpointError, RefusedStateError
 from terrarium.run.checkpoint import commit_checkpoint
 from terrarium.run.folder import StageFolder
 
-BACKLOG, LEAST_BACKLOG = (
-    0.1,
-    0.5,
-)  # of the time since the last save, and seconds: shorter waits are not reported
-
+# shorter waits for the save before are not reported
+BACKLOG = 0.1  # of the time since the last save
+LEAST_BACKLOG = 0.5  # seconds
 
 _ONE_AT_A_TIME = threading.Lock()  # two at once would remove each other's hidden folders
 
